@@ -1,0 +1,84 @@
+"""TCP servers made of plain blocking functions.
+
+::
+
+    import threadwire
+
+    def reverse(message: bytes) -> bytes:
+        return message[::-1]
+
+    threadwire.serve(reverse, "tcp://localhost:12345")
+"""
+
+from ._version import __version__
+from .address import Address, parse_address
+from .client import Client, connect
+from .connection import Connection
+from .errors import (
+    AddressError,
+    Close,
+    CloseReason,
+    ConnectError,
+    ConnectionClosed,
+    FramingError,
+    HandlerError,
+    ListenError,
+    MalformedMessage,
+    MessageTooLarge,
+    ThreadwireError,
+    TimeLimitError,
+    TruncatedMessage,
+    UnencodableMessage,
+    UsageError,
+)
+from .framing import (
+    Auto,
+    Codec,
+    Delimited,
+    Framing,
+    LengthPrefixed,
+    Lines,
+    Netstring,
+    Raw,
+    parse_framing,
+)
+from .handler import session
+from .server import CloseReport, Cut, Server, serve
+
+__all__ = [
+    "Address",
+    "AddressError",
+    "Auto",
+    "Client",
+    "Close",
+    "CloseReason",
+    "CloseReport",
+    "Codec",
+    "ConnectError",
+    "Connection",
+    "ConnectionClosed",
+    "Cut",
+    "Delimited",
+    "Framing",
+    "FramingError",
+    "HandlerError",
+    "LengthPrefixed",
+    "Lines",
+    "ListenError",
+    "MalformedMessage",
+    "MessageTooLarge",
+    "Netstring",
+    "Raw",
+    "Server",
+    "ThreadwireError",
+    "TimeLimitError",
+    "TruncatedMessage",
+    "UnencodableMessage",
+    "UsageError",
+    "__version__",
+    "connect",
+    "parse_address",
+    "parse_framing",
+    "serve",
+    "session",
+]

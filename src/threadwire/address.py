@@ -1,0 +1,92 @@
+"""Addresses, which are URLs: ``tcp://host:port``, ``unix:///path``, ``fd://3``."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .errors import AddressError
+
+__all__ = ["Address", "parse_address", "socket_address"]
+
+_FORMS = "write tcp://HOST:PORT, tcp://:PORT (all interfaces), unix:///PATH or fd://NUMBER"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One end of a connection, or a place to listen; ``str()`` gives its URL.
+
+    ``tcp``
+        ``host`` and ``port``. An empty host means all interfaces; port 0, when
+        listening, any free port. An IPv4 peer of a dual-stack listener has its
+        IPv4 form, never ``::ffff:``.
+    ``unix``
+        ``path``; empty for a peer that has not bound its end.
+    ``fd``
+        ``port`` is the number of a listening socket's descriptor that this
+        process was started with.
+    """
+
+    scheme: Literal["tcp", "unix", "fd"]
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.scheme == "unix":
+            return f"unix://{self.path}"
+        if self.scheme == "fd":
+            return f"fd://{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"tcp://{host}:{self.port}"
+
+
+def parse_address(text: str | Address) -> Address:
+    """The address that the URL ``text`` names; raises :class:`~threadwire.AddressError`."""
+    if isinstance(text, Address):
+        return text
+    if not isinstance(text, str):
+        raise AddressError(repr(text), f"an address is a string; {_FORMS}")
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        raise AddressError(text, f"no scheme; {_FORMS}")
+    if scheme == "tcp":
+        return _parse_tcp(text, rest)
+    if scheme == "unix":
+        if not rest.startswith("/") or "\0" in rest:
+            raise AddressError(text, "the path must be absolute, as in unix:///run/app.sock")
+        return Address("unix", path=rest)
+    if scheme == "fd":
+        if not (rest.isascii() and rest.isdigit()):
+            raise AddressError(text, "the descriptor must be a number, as in fd://3")
+        return Address("fd", port=int(rest))
+    raise AddressError(text, f"unknown scheme {scheme!r}; {_FORMS}")
+
+
+def _parse_tcp(text: str, rest: str) -> Address:
+    host, colon, port = rest.removesuffix("/").rpartition(":")
+    if not colon or not port:
+        raise AddressError(text, "no port; write tcp://HOST:PORT")
+    if not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise AddressError(text, f"the port must be 0 to 65535, not {port!r}")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise AddressError(text, "an IPv6 address stands in brackets, as in tcp://[::1]:12345")
+    if any(character in host for character in "/@?#[]\0 "):
+        raise AddressError(text, f"{host!r} is not a host")
+    return Address("tcp", host, int(port))
+
+
+def socket_address(family: int, name: Any) -> Address:
+    """The address for what ``getsockname()``, ``getpeername()`` or ``accept()`` returned."""
+    if family == socket.AF_INET6:
+        host, port = name[0], name[1]
+        if host.startswith("::ffff:") and "." in host:
+            host = host.removeprefix("::ffff:")
+        return Address("tcp", host, port)
+    if family == socket.AF_INET:
+        return Address("tcp", name[0], name[1])
+    return Address("unix", path=os.fsdecode(name or ""))

@@ -1,0 +1,324 @@
+"""A client for request/reply and message services, in any of the framings.
+
+Who may touch what
+------------------
+- ``_exchange`` is held by whoever needs replies matched to requests: ``request()`` from
+  sending to receiving, ``pipeline()`` from its first message to its last reply.
+- Writing belongs to the holder of ``_send_lock``, reading and the decoder to the
+  holder of ``_receive_lock``. They are taken in that order, after ``_exchange``.
+- ``_closed`` and ``_users`` are guarded by ``_state_lock``, which is never held while
+  waiting. ``close()`` marks the client closed and shuts the socket down, which wakes
+  whoever waits in it; the descriptor is freed by the last user to leave, so nobody
+  ever acts on a number that has been given to another file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self
+
+from . import limits
+from .address import Address, parse_address
+from .errors import CloseReason, ConnectionClosed, FramingError, TimeLimitError, UsageError
+from .framing import Framing, Lines, require_bytes
+from .pipeline import Pipeline
+from .transport import Stream, dial
+
+__all__ = ["Client", "connect"]
+
+
+def connect(
+    address: str | Address,
+    *,
+    framing: Framing | None = None,
+    timeout: float | None = limits.CLIENT_TIMEOUT.default,
+    max_message: int = limits.MAX_MESSAGE.whole,
+) -> Client:
+    """Connect to a server; the :class:`Client` is a context manager.
+
+    address
+        ``tcp://host:port`` or ``unix:///path``. Every address of a host is tried.
+    framing
+        How messages lie in the stream, the same as the server's [``Lines()``].
+    timeout
+        Seconds to wait to connect, and then for each send and each receive, unless
+        a call says otherwise [10]; ``None`` waits for ever.
+    max_message
+        Bytes a received message may have [1 MiB].
+
+    Raises :class:`~threadwire.ConnectError`, and :class:`~threadwire.UsageError`
+    for a wrong argument.
+    """
+    target = parse_address(address)
+    if framing is not None and not isinstance(framing, Framing):
+        raise UsageError(f"framing must be a Framing, as in Lines(), not {framing!r}")
+    if timeout is not None:
+        limits.CLIENT_TIMEOUT.check(timeout)
+    limit = limits.MAX_MESSAGE.check_whole(max_message)
+    return Client(dial(target, timeout), framing or Lines(), timeout, limit)
+
+
+class Client:
+    """A connection to a server, made by :func:`connect`; usable from several threads.
+
+    A timeout given to a method takes the place of the client's own. After a
+    :class:`~threadwire.FramingError`, a failed send, or a ``request`` that timed
+    out, the client is closed: what would come next could be the answer to
+    something else.
+    """
+
+    def __init__(
+        self, stream: Stream, framing: Framing, timeout: float | None, max_message: int
+    ) -> None:
+        self._stream = stream
+        self._codec = framing.codec(max_message)  # receive lock; encode() by any thread
+        self._timeout = timeout  # constant
+        self._exchange = threading.Lock()
+        self._send_lock = threading.Lock()
+        self._receive_lock = threading.Lock()
+        self._settle_at: float | None = None  # receive lock
+        self._ended = False  # receive lock: the server has ended its side
+        self._state_lock = threading.Lock()
+        self._closed = False  # state lock to set; read by any thread
+        self._users = 0  # state lock: threads that may be using the stream
+
+    @property
+    def peer(self) -> Address:
+        """The server's end."""
+        return self._stream.peer
+
+    @property
+    def local(self) -> Address:
+        """This end."""
+        return self._stream.local
+
+    @property
+    def closed(self) -> bool:
+        """Whether this end has been closed, by ``close()`` or after a failure."""
+        return self._closed
+
+    def request(self, message: bytes, timeout: float | None = None) -> bytes:
+        """Send ``message`` and return the reply to it.
+
+        Several threads may do so; each gets its own reply. The timeout, in seconds,
+        is for the whole exchange, the wait for its turn included. Raises
+        TimeLimitError, ConnectionClosed, FramingError, UsageError.
+        """
+        seconds, deadline = self._deadline(timeout)
+        with self._turn(self._exchange, seconds, deadline):
+            self._send(message, seconds, deadline)
+            try:
+                return self._receive("reply", seconds, deadline)
+            except TimeLimitError:
+                self.close()  # the reply may yet come, and would answer the next request
+                raise
+
+    def send(self, message: bytes, timeout: float | None = None) -> None:
+        """Send ``message``, waiting for nothing but room to send it.
+
+        Many sends without a receive fill both ends' buffers and block; use
+        :meth:`pipeline`, or receive in another thread.
+        """
+        self._send(message, *self._deadline(timeout))
+
+    def receive(self, timeout: float | None = None) -> bytes:
+        """The next message; a timeout loses nothing, so it may be called again.
+
+        Raises ConnectionClosed when the server has ended its side.
+        """
+        return self._receive("message", *self._deadline(timeout))
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The messages to come, however long they take; ends when the server does."""
+        while True:
+            try:
+                message = self._receive("message", None, None)
+            except ConnectionClosed:
+                return
+            yield message
+
+    def pipeline(
+        self,
+        messages: Iterable[bytes],
+        *,
+        window: int = limits.PIPELINE_WINDOW.whole,
+        timeout: float | None = None,
+    ) -> Iterator[bytes]:
+        """Send many messages without waiting for each reply; yields the replies in order.
+
+        ``messages`` is consumed by a helper thread, so it may block: replies are
+        yielded as they come all the same. At most ``window`` messages [1,024] are
+        unanswered, and 1 MiB unsent; memory stays bounded however many there are.
+        ``timeout``: seconds to wait for a reply that is due.
+
+        What ``messages`` raises is raised here, after the replies to what it gave
+        before. A pipeline that fails or is left before its end closes the client,
+        since replies are still on their way.
+        """
+        for batch in self.pipeline_batches(messages, window=window, timeout=timeout):
+            yield from batch
+
+    def pipeline_batches(
+        self,
+        messages: Iterable[bytes],
+        *,
+        window: int = limits.PIPELINE_WINDOW.whole,
+        timeout: float | None = None,
+        half_close: bool = False,
+    ) -> Iterator[list[bytes]]:
+        """Like :meth:`pipeline`, yielding lists: the replies that came together.
+
+        ``half_close`` ends this side after the last message, and yields what comes
+        until the server ends its own: for services that do not answer one to one.
+        """
+        limits.PIPELINE_WINDOW.check_whole(window)
+        seconds, deadline = self._deadline(timeout)
+        with (
+            self._turn(self._exchange, seconds, deadline),
+            self._turn(self._send_lock, seconds, deadline),
+            self._turn(self._receive_lock, seconds, deadline),
+            self._using(),
+        ):
+            pipeline = Pipeline(self._stream, self._codec, window, seconds, half_close)
+            done = False
+            try:
+                yield from pipeline.run(messages)
+                done = True
+            except OSError as error:
+                if isinstance(error, TimeLimitError):
+                    raise
+                raise self._lost(error) from error
+            finally:
+                if not done:
+                    self.close()
+
+    def close(self) -> None:
+        """Close the connection; from any thread, any number of times.
+
+        A thread that waits in another method gets ConnectionClosed.
+        """
+        with self._state_lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._stream.shutdown()
+            if not self._users:
+                self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client {self.local} to {self.peer}{' closed' if self._closed else ''}>"
+
+    # Inner workings.
+
+    def _deadline(self, timeout: float | None) -> tuple[float | None, float | None]:
+        """The seconds that count, and when they will be over on the monotonic clock."""
+        if timeout is not None and timeout < 0:
+            raise UsageError(f"timeout must be 0 or more seconds, not {timeout!r}")
+        seconds = self._timeout if timeout is None else timeout
+        return seconds, None if seconds is None else time.monotonic() + seconds
+
+    @contextlib.contextmanager
+    def _turn(
+        self, lock: threading.Lock, seconds: float | None, deadline: float | None
+    ) -> Iterator[None]:
+        left = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        # Clipped: a lock takes no more seconds than fit the system's counter.
+        if not lock.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
+            raise TimeLimitError("turn on the connection", seconds or 0.0)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        with self._state_lock:
+            if self._closed:
+                raise ConnectionClosed(CloseReason.HANDLER_CLOSED)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._state_lock:
+                self._users -= 1
+                if self._closed and not self._users:
+                    self._stream.close()
+
+    def _send(self, message: bytes, seconds: float | None, deadline: float | None) -> None:
+        require_bytes(message)
+        data = self._codec.encode(bytes(message))
+        with self._turn(self._send_lock, seconds, deadline), self._using():
+            try:
+                self._stream.write(data, seconds)
+            except TimeLimitError:
+                self.close()  # part of the message may be on its way
+                raise TimeLimitError("room to send a message", seconds or 0.0) from None
+            except OSError as error:
+                lost = self._lost(error)
+                self.close()
+                raise lost from error
+
+    def _receive(self, what: str, seconds: float | None, deadline: float | None) -> bytes:
+        with self._turn(self._receive_lock, seconds, deadline), self._using():
+            try:
+                while (message := self._codec.next_message()) is None:
+                    if self._ended:
+                        raise ConnectionClosed(CloseReason.PEER_CLOSED)
+                    if not self._read(deadline):
+                        raise TimeLimitError(what, seconds or 0.0)
+            except FramingError:
+                self.close()
+                raise
+            except OSError as error:
+                if isinstance(error, TimeLimitError):
+                    raise
+                lost = self._lost(error)
+                self.close()
+                raise lost from error
+            return message
+
+    def _read(self, deadline: float | None) -> bool:
+        """Receive lock held: one read; ``False`` when the deadline has passed."""
+        patience = self._codec.patience
+        if deadline is None and patience is None:
+            data: bytes | None = self._stream.read()
+        else:
+            now = time.monotonic()
+            until = deadline
+            if patience is not None:
+                if self._settle_at is None:
+                    self._settle_at = now + patience
+                until = self._settle_at if deadline is None else min(deadline, self._settle_at)
+            assert until is not None
+            data = self._stream.read_within(max(0.0, until - now))
+        if data:
+            self._codec.feed(data)
+        elif data is not None:
+            self._ended = True
+            self._codec.end()
+        elif deadline is not None and time.monotonic() >= deadline:
+            return False
+        else:
+            self._codec.settle()
+        return True
+
+    def _lost(self, _error: OSError) -> ConnectionClosed:
+        closed_here = self._closed
+        return ConnectionClosed(
+            CloseReason.HANDLER_CLOSED if closed_here else CloseReason.PEER_RESET
+        )

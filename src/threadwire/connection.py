@@ -1,0 +1,427 @@
+"""What a handler holds: one accepted connection, with its framing and limits.
+
+Who may touch what
+------------------
+Every field has one of these owners, named beside it:
+
+- *owner*: the one thread that serves the connection now. It alone reads the socket,
+  decodes, calls the handler, and in the end closes the descriptor.
+- *send lock*: whoever holds ``_send_lock``. Any thread may send; a message is encoded
+  before the lock is taken and written whole while it is held, so messages interleave
+  only at their boundaries.
+- *state lock*: whoever holds ``_state_lock``; it is never held while waiting.
+
+How it ends
+-----------
+``close()``, a drain and a cut come from any thread. None of them closes the
+descriptor: under the state lock they note what is wanted and, unless ``_released``
+is set, shut down one or both directions of the socket, which wakes the owner. The
+owner sets ``_released`` under the state lock, waits for whoever still reads or writes
+to leave (both locks), and closes. So nobody ever acts on a descriptor number that
+has been given to another file.
+
+How a drain meets a reader
+--------------------------
+Before the owner reads it publishes, under the state lock, whether it is idle: whether
+no message has been begun. A drain, under the same lock, sets ``_draining`` and shuts
+down the reading side if the owner is idle. Whichever comes first sees the other: an
+owner that published idle before is woken by the shutdown, one that comes after finds
+``_draining`` set. An owner that finds it set reads on only for what had arrived by
+then (as counted by the kernel) and to the end of the message that this leaves begun.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from .errors import (
+    CloseReason,
+    ConnectionClosed,
+    FramingError,
+    MessageTooLarge,
+    TimeLimitError,
+    UsageError,
+)
+from .framing import Codec, require_bytes
+from .limits import LINGER_BYTES, LINGER_TIMEOUT, READ_SIZE
+from .transport import Stream
+
+__all__ = ["Connection"]
+
+
+class Connection:
+    """One accepted connection, as handlers see it.
+
+    id
+        A number that no other connection of this server has, from 1 on.
+    peer, local
+        Both ends' :class:`~threadwire.Address`.
+    opened_at
+        When it was accepted, in seconds since the epoch.
+    messages_received, messages_sent, bytes_received, bytes_sent
+        Counts so far; bytes include the framing.
+    """
+
+    __slots__ = (
+        "_budget",
+        "_close_reason",
+        "_closing",
+        "_codec",
+        "_draining",
+        "_end_reason",
+        "_ended",
+        "_finishing",
+        "_idle",
+        "_opened_clock",
+        "_receive_lock",
+        "_released",
+        "_send_lock",
+        "_session",
+        "_settle_at",
+        "_state",
+        "_state_lock",
+        "_stopped",
+        "_stream",
+        "_thread",
+        "_violation",
+        "_write_timeout",
+        "bytes_received",
+        "bytes_sent",
+        "id",
+        "local",
+        "messages_received",
+        "messages_sent",
+        "opened_at",
+        "peer",
+    )
+
+    def __init__(
+        self,
+        connection_id: int,
+        stream: Stream,
+        codec: Codec,
+        *,
+        session: bool,
+        write_timeout: float | None,
+    ) -> None:
+        self.id = connection_id  # constant
+        self.peer = stream.peer  # constant
+        self.local = stream.local  # constant
+        self.opened_at = time.time()  # constant
+        self._opened_clock = time.monotonic()  # constant
+        self._stream = stream  # constant; see Stream for who may call what
+        self._codec = codec  # owner; encode() by any thread
+        self._session = session  # constant
+        self._write_timeout = write_timeout  # constant
+        self._state: dict[str, Any] | None = None  # the user's; made by the state lock's holder
+
+        self.messages_received = 0  # owner
+        self.bytes_received = 0  # owner
+        self.messages_sent = 0  # send lock
+        self.bytes_sent = 0  # send lock
+
+        self._thread: int | None = None  # the owner's thread ident; set by the owner
+        self._ended = False  # owner: no more will be read
+        self._end_reason: CloseReason | None = None  # owner: why not
+        self._stopped = False  # owner: nor is what the codec still holds to be handled
+        self._settle_at: float | None = None  # owner: when an undecided framing must decide
+        self._budget: int | None = None  # owner: bytes a drain still lets it read
+        self._finishing = False  # owner: the message begun is the last
+        self._violation: FramingError | None = None  # owner: what the peer did wrong
+
+        self._send_lock = threading.Lock()
+        self._receive_lock = threading.Lock()  # held by the one thread that receives
+        self._state_lock = threading.Lock()
+        self._idle = False  # state lock: the owner may wait in a read, nothing begun
+        self._draining = False  # state lock
+        self._closing = False  # state lock to set; read by any thread: send() refuses
+        self._released = False  # state lock; the descriptor is the owner's alone from here on
+        self._close_reason: CloseReason | None = None  # state lock; the first reason stays
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id} {self.peer} {self._close_reason or 'open'}>"
+
+    # For handlers.
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """A dict for the handler's own use, as long as the connection lives."""
+        with self._state_lock:
+            if self._state is None:
+                self._state = {}
+            return self._state
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended or is about to: nothing more can be sent."""
+        return self._closing
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is closing; a long session should come to its end."""
+        return self._draining
+
+    @property
+    def close_reason(self) -> CloseReason | None:
+        """Why it ended, or ``None`` while it is open."""
+        return self._close_reason
+
+    def send(self, message: bytes) -> None:
+        """Send one message; from any thread.
+
+        Blocks while the peer does not read, at most ``write_timeout`` without any
+        progress; then the connection is closed. Raises
+        :class:`~threadwire.ConnectionClosed`, or :class:`~threadwire.UsageError`
+        for what is not bytes or cannot be framed.
+        """
+        if self._closing:
+            raise ConnectionClosed(self._why_closed())
+        self.send_reply(message)
+
+    def receive(self, timeout: float | None = None) -> bytes:
+        """The next message, in a session handler.
+
+        ``timeout``: seconds to wait [for ever]; then
+        :class:`~threadwire.TimeLimitError` is raised and nothing is lost. Raises
+        :class:`~threadwire.ConnectionClosed` when there will be no more, and
+        :class:`~threadwire.FramingError` when the peer breaks the framing.
+        """
+        message = self._receive(timeout)
+        if message is None:
+            raise ConnectionClosed(self._why_closed())
+        return message
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The messages to come; ends when the peer does, or the server drains."""
+        while (message := self._receive(None)) is not None:
+            yield message
+
+    def close(self) -> None:
+        """End the connection; from any thread, any number of times.
+
+        What was sent before is delivered, and a message that is being handled is
+        still answered; after that nothing is sent or received.
+        """
+        with self._state_lock:
+            self._note_close(CloseReason.HANDLER_CLOSED)
+            if not self._released:
+                self._stream.shutdown_read()
+
+    # For the engine. Owner only, unless it says otherwise.
+
+    def next_message(self, timeout: float | None = None) -> bytes | None:
+        """Owner: the next message, waiting for it; ``None`` when there are no more.
+
+        Raises FramingError, and TimeLimitError when ``timeout`` seconds have gone by.
+        """
+        codec = self._codec
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (self._closing or self._stopped):
+            try:
+                message = codec.next_message()
+            except FramingError as error:
+                self._violation = error
+                self._ended = True
+                raise
+            if message is not None:
+                self.messages_received += 1
+                if self._finishing:
+                    self._end_reading(CloseReason.DRAINED, stop=True)
+                return message
+            if self._ended:
+                return None
+            if not self._read(deadline):
+                raise TimeLimitError("message", timeout or 0.0)
+        return None
+
+    def send_reply(self, message: bytes) -> None:
+        """Any thread: send, even when closing, what answers a message already taken."""
+        if type(message) is not bytes:
+            require_bytes(message)
+            message = bytes(message)
+        data = self._codec.encode(message)
+        with self._send_lock:
+            if self._released:
+                raise ConnectionClosed(self._why_closed())
+            try:
+                self._stream.write(data, self._write_timeout)
+            except (OSError, TimeLimitError) as error:
+                reason = (
+                    CloseReason.WRITE_TIMEOUT
+                    if isinstance(error, TimeLimitError)
+                    else CloseReason.PEER_RESET
+                )
+                # Part of it may have gone out: the stream is of no more use.
+                self.abort(reason)
+                raise ConnectionClosed(self._why_closed()) from error
+            self.messages_sent += 1
+            self.bytes_sent += len(data)
+
+    def own(self) -> None:
+        """The calling thread becomes the owner."""
+        self._thread = threading.get_ident()
+
+    @property
+    def owner(self) -> int | None:
+        """The ident of the thread that serves it, ``None`` before there is one."""
+        return self._thread
+
+    @property
+    def ending(self) -> bool:
+        """Owner: whether nothing more is read, or nothing more sent."""
+        return self._closing or self._ended
+
+    @property
+    def end_reason(self) -> CloseReason | None:
+        """Owner: why nothing more is read, ``None`` while something may be."""
+        return self._end_reason
+
+    @property
+    def violation(self) -> FramingError | None:
+        """What the peer did to the framing."""
+        return self._violation
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was accepted."""
+        return time.monotonic() - self._opened_clock
+
+    def drain(self) -> None:
+        """Any thread: finish what was begun, then close."""
+        with self._state_lock:
+            self._draining = True
+            if self._idle and not self._released:
+                self._stream.shutdown_read()
+
+    def abort(self, reason: CloseReason) -> None:
+        """Any thread: close at once, whatever is under way."""
+        with self._state_lock:
+            self._note_close(reason)
+            if not self._released:
+                self._stream.shutdown()
+
+    def finish(self, reason: CloseReason) -> None:
+        """Owner: close the descriptor; ``reason`` stands unless there was one before.
+
+        Everything sent has been handed to the system by now. A peer that may still
+        be sending is read from a little longer: closing with unread bytes would make
+        the system reset the connection and destroy what the peer has not read yet.
+        """
+        with self._state_lock:
+            self._note_close(reason)
+        stream = self._stream
+        stream.shutdown_write()
+        if self._close_reason not in (CloseReason.PEER_RESET, CloseReason.CUT):
+            stream.discard(LINGER_BYTES.whole, LINGER_TIMEOUT.default)
+        # Whoever waits in a read or write is woken; then both sides are ours to close.
+        with self._state_lock:
+            self._released = True
+            stream.shutdown()
+        with self._send_lock, self._receive_lock:
+            stream.close()
+
+    # Inner workings.
+
+    def _note_close(self, reason: CloseReason) -> None:
+        """State lock held: nothing more is sent; the first reason stays."""
+        self._closing = True
+        if self._close_reason is None:
+            self._close_reason = reason
+
+    def _why_closed(self) -> CloseReason:
+        return self._close_reason or self._end_reason or CloseReason.PEER_CLOSED
+
+    def _receive(self, timeout: float | None) -> bytes | None:
+        if not self._session:
+            raise UsageError(
+                "receive() is for session handlers: mark the handler with @threadwire.session, "
+                "or take one message a call"
+            )
+        if not self._receive_lock.acquire(blocking=False):
+            raise UsageError("receive() is called by another thread at this moment")
+        try:
+            return self.next_message(timeout)
+        finally:
+            self._receive_lock.release()
+
+    def _read(self, deadline: float | None) -> bool:
+        """Owner: one read into the codec, or the discovery that there is no more.
+
+        ``False``, with nothing changed, when ``deadline`` has passed.
+        """
+        codec = self._codec
+        with self._state_lock:
+            draining = self._draining
+            self._idle = codec.unread == 0
+        size = READ_SIZE.whole
+        if draining:
+            if self._budget is None:
+                self._budget = self._stream.readable_bytes()
+            if self._budget:
+                size = min(size, self._budget)
+            elif codec.unread:
+                self._finishing = True
+            else:
+                self._end_reading(CloseReason.DRAINED)
+                return True
+        patience = codec.patience
+        try:
+            if patience is None and deadline is None:
+                data: bytes | None = self._stream.read(size)
+            else:
+                data = self._read_by(deadline, patience, size)
+        except OSError:
+            # What was begun cannot be finished: the peer would not get the answer.
+            self._end_reading(CloseReason.PEER_RESET, stop=True)
+            return True
+        # Not locked: a drain that still sees True meets a message begun this instant, and
+        # could as well have come before it.
+        self._idle = False
+        if data:
+            self.bytes_received += len(data)
+            if self._budget:
+                self._budget -= len(data)
+            codec.feed(data)
+        elif data is None:
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            codec.settle()
+        else:
+            self._end_reading(
+                CloseReason.DRAINED if self._draining else CloseReason.PEER_CLOSED
+            )
+        return True
+
+    def _read_by(
+        self, deadline: float | None, patience: float | None, size: int
+    ) -> bytes | None:
+        """``None`` when the deadline, or the time at which the framing must settle, is past."""
+        now = time.monotonic()
+        until = deadline
+        if patience is not None:
+            if self._settle_at is None:
+                self._settle_at = now + patience
+            until = self._settle_at if deadline is None else min(deadline, self._settle_at)
+        assert until is not None
+        return self._stream.read_within(max(0.0, until - now), size)
+
+    def _end_reading(self, reason: CloseReason, *, stop: bool = False) -> None:
+        """Owner: nothing more will be read. Replies can still be sent.
+
+        ``stop``: nor is anything handled that the codec still holds.
+        """
+        self._ended = True
+        self._stopped = stop
+        if self._end_reason is None:
+            self._end_reason = reason
+        self._codec.end()
+
+
+def reason_of(error: FramingError) -> CloseReason:
+    """The close reason for what a peer did to the framing."""
+    if isinstance(error, MessageTooLarge):
+        return CloseReason.MESSAGE_TOO_LARGE
+    return CloseReason.FRAMING_ERROR

@@ -1,0 +1,7 @@
+"""Who serves a connection, and when: accepting, and the threads that clients are given."""
+
+from .acceptor import Acceptor, Permits
+from .own_thread import serve_connection
+from .spare_threads import SpareThreads
+
+__all__ = ["Acceptor", "Permits", "SpareThreads", "serve_connection"]

@@ -1,0 +1,109 @@
+"""Threads that serve one job after another, so that most clients cost no thread's start.
+
+Shared state, all under ``_lock``: the stack of idle threads' mailboxes, the set of
+living threads, and whether the cache is closed. A job goes to whoever removes a
+mailbox from the stack: the giver, who then fills it, or its own thread, which gave
+up waiting and ends. The last to become idle is the first to be used, so a burst's
+surplus threads run out of work and end.
+
+Threads are daemons: a handler that never returns may not keep the process from
+ending. ``close()`` waits for them and says which are left.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Callable
+
+from ..limits import SPARE_SECONDS
+
+Job = Callable[[], None]
+
+
+class SpareThreads:
+    """Runs jobs on threads of its own; ``name`` begins every thread's name."""
+
+    def __init__(self, name: str, idle_seconds: float = SPARE_SECONDS.default) -> None:
+        self._name = name
+        self._idle_seconds = idle_seconds
+        self._lock = threading.Lock()
+        self._idle: list[queue.SimpleQueue[Job | None]] = []
+        self._threads: set[threading.Thread] = set()
+        self._closed = False
+        self._numbers = itertools.count(1)
+
+    def run(self, job: Job) -> None:
+        """Run ``job``, which must not raise, on an idle thread or a new one.
+
+        Raises RuntimeError if the system has no thread to give, or after ``close``.
+        """
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("these threads are closed")
+            if self._idle:
+                self._idle.pop().put(job)
+                return
+            thread = threading.Thread(
+                target=self._work, args=(job,), name=f"{self._name}-{next(self._numbers)}"
+            )
+            thread.daemon = True
+            self._threads.add(thread)
+        try:
+            thread.start()
+        except BaseException:
+            with self._lock:
+                self._threads.discard(thread)
+            raise
+
+    def close(self, deadline: Callable[[], float]) -> list[threading.Thread]:
+        """End idle threads, wait for busy ones; returns those left when time is up.
+
+        ``deadline`` returns the seconds left. The calling thread, if it is one of
+        these, is not waited for.
+        """
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            threads = list(self._threads)
+        for mailbox in idle:
+            mailbox.put(None)
+        left = []
+        for thread in threads:
+            if thread is threading.current_thread():
+                continue
+            thread.join(max(0.0, deadline()))
+            if thread.is_alive():
+                left.append(thread)
+        return left
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._threads)
+
+    def _work(self, job: Job | None) -> None:
+        try:
+            while job is not None:
+                job()
+                job = None  # what the job held is free while this thread waits
+                job = self._next_job()
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+
+    def _next_job(self) -> Job | None:
+        mailbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        with self._lock:
+            if self._closed:
+                return None
+            self._idle.append(mailbox)
+        try:
+            return mailbox.get(timeout=self._idle_seconds)
+        except queue.Empty:
+            with self._lock:
+                if mailbox in self._idle:
+                    self._idle.remove(mailbox)
+                    return None
+            # Somebody took the mailbox in between and is about to fill it.
+            return mailbox.get()

@@ -1,0 +1,146 @@
+"""What happens, told to the standard library's logging: one call here, one record.
+
+Records go to the logger ``threadwire``. Their text is the event's name; the facts
+stand in the record's ``fields`` attribute, a dict, for a formatter to lay out;
+``str(record.msg)`` has them too, so that any formatter shows a whole line.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .address import Address
+    from .connection import Connection
+
+logger = logging.getLogger("threadwire")
+
+__all__ = ["Event", "emit", "logger"]
+
+
+class Event:
+    """A record's message: the event's name and its facts, laid out only if shown."""
+
+    __slots__ = ("fields", "name")
+
+    def __init__(self, name: str, fields: dict[str, Any]) -> None:
+        self.name = name
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return " ".join((self.name, *(f"{k}={show(v)}" for k, v in self.fields.items())))
+
+
+def show(value: object) -> str:
+    """``value`` for a ``key=value`` line: quoted where a reader could mistake it.
+
+    Control characters never reach the log as themselves: a peer that can put a
+    newline into a log can forge its lines.
+    """
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    if text and text.isprintable() and not any(c in text for c in ' "='):
+        return text
+    return '"' + "".join(_escape(c) for c in text) + '"'
+
+
+def _escape(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def emit(level: int, name: str, *, exception: BaseException | None = None, **fields: Any) -> None:
+    """Log one event with its facts; with ``exception``, its traceback goes along."""
+    if logger.isEnabledFor(level):
+        logger.log(level, Event(name, fields), exc_info=exception)
+
+
+def opened(connection: Connection) -> None:
+    emit(
+        logging.INFO,
+        "opened",
+        connection=connection.id,
+        peer=connection.peer,
+        local=connection.local,
+    )
+
+
+def closed(connection: Connection, seconds: float) -> None:
+    emit(
+        logging.INFO,
+        "closed",
+        connection=connection.id,
+        peer=connection.peer,
+        reason=connection.close_reason,
+        messages_received=connection.messages_received,
+        messages_sent=connection.messages_sent,
+        bytes_received=connection.bytes_received,
+        bytes_sent=connection.bytes_sent,
+        seconds=round(seconds, 6),
+    )
+
+
+def peer_fault(connection: Connection, error: Exception) -> None:
+    emit(
+        logging.WARNING,
+        "peer-fault",
+        connection=connection.id,
+        peer=connection.peer,
+        error=type(error).__name__,
+        detail=error,
+    )
+
+
+def handler_failed(connection: Connection, handler: str, error: BaseException) -> None:
+    emit(
+        logging.ERROR,
+        "handler-failed",
+        connection=connection.id,
+        peer=connection.peer,
+        handler=handler,
+        error=type(error).__name__,
+        detail=error,
+        exception=error,
+    )
+
+
+def accept_paused(reason: str, seconds: float | None) -> None:
+    emit(logging.WARNING, "accept-paused", reason=reason, retry_seconds=seconds or "on-release")
+
+
+def accept_resumed(refused: int) -> None:
+    emit(logging.WARNING, "accept-resumed", refused_meanwhile=refused)
+
+
+def accept_failed(address: Address, error: Exception) -> None:
+    emit(
+        logging.WARNING,
+        "accept-failed",
+        listen=address,
+        error=type(error).__name__,
+        detail=error,
+    )
+
+
+def draining(connections: int, seconds: float) -> None:
+    emit(logging.INFO, "draining", connections=connections, drain_timeout=seconds)
+
+
+def cut(connection: int, peer: Address, age: float, doing: str) -> None:
+    emit(
+        logging.WARNING,
+        "cut",
+        connection=connection,
+        peer=peer,
+        seconds=round(age, 3),
+        doing=doing,
+    )
+
+
+def stopped(finished: int, cut: int) -> None:
+    emit(logging.INFO, "stopped", finished=finished, cut=cut)

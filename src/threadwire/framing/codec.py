@@ -1,0 +1,163 @@
+"""What every framing is made of: a description, and a codec for each connection.
+
+A :class:`Framing` says how messages lie in a byte stream. It is an immutable
+value that any number of connections share. Its :meth:`~Framing.codec` makes a
+:class:`Codec`, which holds what one connection's stream needs: the bytes that
+are not yet a whole message.
+
+Codecs do no I/O, know no clock and belong to one thread at a time; only
+``encode`` may be called by another thread beside the owner.
+
+Rules that every codec keeps:
+
+- *Incomplete input is a value.* ``next_message()`` returns ``None`` until a
+  whole message is there; only a violation raises, and it raises again however
+  often it is asked.
+- *No rescanning.* A byte is searched once, whatever the chunking; the bytes of a
+  message are moved a bounded number of times.
+- *The limit comes first.* A message larger than ``max_message`` is refused when
+  that can be known, at the latest one chunk after the limit was passed. A
+  message of exactly ``max_message`` bytes is allowed; the framing's own bytes do
+  not count.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from ..errors import TruncatedMessage, UsageError
+from ..limits import MAX_MESSAGE
+
+__all__ = ["BufferedCodec", "Codec", "Framing", "require_bytes"]
+
+
+class Framing(ABC):
+    """How messages lie in a byte stream; compare, hash and share it freely."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:
+        """A new codec, for one connection.
+
+        ``max_message``: the most bytes a received message may have [1 MiB].
+        """
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The framing as ``--framing`` takes it."""
+
+
+class Codec(ABC):
+    """One connection's decoder and encoder."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they came from the peer, cut anywhere."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Take note that the peer will send no more."""
+
+    @abstractmethod
+    def next_message(self) -> bytes | None:
+        """The next whole message, or ``None`` if more bytes are needed.
+
+        Raises :class:`~threadwire.FramingError` at a violation, after all the
+        messages before it have been returned.
+        """
+
+    @abstractmethod
+    def encode(self, message: bytes) -> bytes:
+        """``message`` with its framing, ready to be sent.
+
+        Raises :class:`~threadwire.UnencodableMessage` if the peer could not read
+        it back as the same message.
+        """
+
+    @property
+    @abstractmethod
+    def unread(self) -> int:
+        """Bytes fed that are not yet part of a returned message."""
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds, from the first bytes, after which the owner must call :meth:`settle`.
+
+        ``None``, the rule, when bytes alone decide. A framing that must guess
+        asks this way for the passage of time, since it has no clock itself.
+        """
+        return None
+
+    def settle(self) -> None:  # noqa: B027 - most codecs have nothing to settle
+        """Decide with what has come so far: :attr:`patience` seconds went by."""
+
+
+class BufferedCodec(Codec):
+    """A codec over one buffer: what the length- and delimiter-based ones share.
+
+    ``_buffer[_start:]`` is what is unread. While a chunk is taken apart the buffer
+    is that very ``bytes`` object, uncopied; only what remains of it when the next
+    chunk comes is moved into a ``bytearray``, which grows in amortised constant
+    time a byte and is dropped as soon as it has been used up. Its used part is cut
+    off when it outweighs the rest, so the moving stays linear too.
+    """
+
+    __slots__ = ("_buffer", "_ended", "_limit", "_passed", "_start")
+
+    def __init__(self, max_message: int) -> None:
+        self._limit = max_message
+        self._buffer: bytes | bytearray = b""
+        self._start = 0  # index in _buffer of the first unread byte
+        self._passed = 0  # bytes of the stream before _buffer[0]
+        self._ended = False
+
+    def feed(self, data: bytes) -> None:
+        buffer, start = self._buffer, self._start
+        if start == len(buffer):
+            self._passed += start
+            self._buffer, self._start = bytes(data), 0  # no copy where data is bytes
+        elif isinstance(buffer, bytearray):
+            if start * 2 > len(buffer):
+                self._passed += start
+                self._start = 0
+                del buffer[:start]
+            buffer += data
+        else:
+            self._passed += start
+            self._start = 0
+            self._buffer = bytearray(memoryview(buffer)[start:])
+            self._buffer += data
+
+    def end(self) -> None:
+        self._ended = True
+
+    @property
+    def unread(self) -> int:
+        return len(self._buffer) - self._start
+
+    @property
+    def _position(self) -> int:
+        """Where in the stream the message that is being read begins."""
+        return self._passed + self._start
+
+    def _cut(self, begin: int, end: int) -> bytes:
+        """``_buffer[begin:end]`` as bytes, copied once."""
+        buffer = self._buffer
+        if isinstance(buffer, bytes):
+            return buffer[begin:end]
+        return bytes(memoryview(buffer)[begin:end])
+
+    def _incomplete(self) -> None:
+        """No whole message is there: a value, or, at the end of the stream, a violation."""
+        if self._ended and self.unread:
+            raise TruncatedMessage(self.unread, self._position)
+
+
+def require_bytes(message: object) -> None:
+    """Raise the caller's error unless ``message`` can be encoded."""
+    if not isinstance(message, bytes | bytearray | memoryview):
+        hint = "; encode text first, as in text.encode()" if isinstance(message, str) else ""
+        raise UsageError(f"a message must be bytes, not {type(message).__name__}{hint}")

@@ -1,0 +1,181 @@
+"""Messages preceded by their length: binary fields, and netstrings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import MalformedMessage, MessageTooLarge, UnencodableMessage, UsageError
+from ..limits import MAX_MESSAGE
+from .codec import BufferedCodec, Codec, Framing
+
+__all__ = ["LengthPrefixed", "Netstring"]
+
+
+@dataclass(frozen=True, slots=True)
+class LengthPrefixed(Framing):
+    """Messages preceded by a binary length field.
+
+    size
+        The field's width in bytes, 1 to 8 [4].
+    byteorder
+        ``"big"`` (network order, the default) or ``"little"``.
+    offset
+        How many bytes stand before the field [0]. They belong to the message,
+        which is what remains of the frame when the field is taken out; so a
+        message to be sent has at least ``offset`` bytes.
+    inclusive
+        ``False`` (the default): the length counts the bytes that follow the
+        field. ``True``: it counts the whole frame, the bytes before the field and
+        the field itself included, as in TPKT (RFC 1006:
+        ``LengthPrefixed(2, offset=2, inclusive=True)``) and BGP (RFC 4271:
+        ``LengthPrefixed(2, offset=16, inclusive=True)``).
+    """
+
+    size: int = 4
+    byteorder: Literal["big", "little"] = "big"
+    offset: int = 0
+    inclusive: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size not in range(1, 9):
+            raise UsageError(f"size must be 1 to 8 bytes, not {self.size!r}")
+        if self.byteorder not in ("big", "little"):
+            raise UsageError(f"byteorder must be 'big' or 'little', not {self.byteorder!r}")
+        if not isinstance(self.offset, int) or self.offset < 0:
+            raise UsageError(f"offset must be 0 or more bytes, not {self.offset!r}")
+
+    def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:
+        return _LengthCodec(max_message, self)
+
+    def __str__(self) -> str:
+        parts = ["length", str(self.size), self.byteorder]
+        if self.offset:
+            parts.append(f"offset={self.offset}")
+        if self.inclusive:
+            parts.append("inclusive")
+        return ":".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Netstring(Framing):
+    """``5:hello,`` (D. J. Bernstein, https://cr.yp.to/proto/netstrings.txt).
+
+    As that text rules, the length has no leading zeros and no sign, and the empty
+    message is ``0:,``.
+    """
+
+    def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:
+        return _NetstringCodec(max_message)
+
+    def __str__(self) -> str:
+        return "netstring"
+
+
+class _LengthCodec(BufferedCodec):
+    """``_frame`` is the length of the frame being read, once its header has come."""
+
+    __slots__ = ("_byteorder", "_frame", "_header", "_inclusive", "_offset", "_size")
+
+    def __init__(self, max_message: int, framing: LengthPrefixed) -> None:
+        super().__init__(max_message)
+        self._size = framing.size
+        self._byteorder = framing.byteorder
+        self._offset = framing.offset
+        self._inclusive = framing.inclusive
+        self._header = framing.offset + framing.size
+        self._frame: int | None = None
+
+    def next_message(self) -> bytes | None:
+        start = self._start
+        unread = len(self._buffer) - start
+        frame = self._frame
+        if frame is None:
+            if unread < self._header:
+                self._incomplete()
+                return None
+            self._frame = frame = self._read_header(start)
+        if unread < frame:
+            self._incomplete()
+            return None
+        message = self._cut(start + self._header, start + frame)
+        if self._offset:
+            message = self._cut(start, start + self._offset) + message
+        self._start = start + frame
+        self._frame = None
+        return message
+
+    def encode(self, message: bytes) -> bytes:
+        after = len(message) - self._offset
+        if after < 0:
+            problem = f"it is shorter than the {self._offset} bytes before the length"
+            raise UnencodableMessage("length-prefixed framing", problem, len(message))
+        length = after + self._header if self._inclusive else after
+        try:
+            field = length.to_bytes(self._size, self._byteorder)
+        except OverflowError:
+            problem = f"its length does not fit in {self._size} bytes"
+            raise UnencodableMessage("length-prefixed framing", problem, len(message)) from None
+        if self._offset:
+            return b"".join((message[: self._offset], field, message[self._offset :]))
+        return b"".join((field, message))
+
+    def _read_header(self, start: int) -> int:
+        """The frame's length in bytes, found lawful."""
+        field = self._buffer[start + self._offset : start + self._header]
+        length = int.from_bytes(field, self._byteorder)
+        frame = length if self._inclusive else length + self._header
+        if frame < self._header:
+            problem = f"length {length} does not cover the header of {self._header} bytes"
+            raise MalformedMessage(problem, self._position)
+        if frame - self._size > self._limit:
+            raise MessageTooLarge(self._limit, frame - self._size, self._position)
+        return frame
+
+
+class _NetstringCodec(BufferedCodec):
+    """``_body`` and ``_comma`` are the frame's offsets from ``_start``, once they are known."""
+
+    __slots__ = ("_body", "_comma", "_digits")
+
+    def __init__(self, max_message: int) -> None:
+        super().__init__(max_message)
+        self._digits = len(str(max_message))  # a longer number is larger, without being read
+        self._body = 0
+        self._comma = 0
+
+    def next_message(self) -> bytes | None:
+        start = self._start
+        if not self._body and not self._read_header(start):
+            self._incomplete()
+            return None
+        if len(self._buffer) - start <= self._comma:
+            self._incomplete()
+            return None
+        if self._buffer[start + self._comma] != 44:
+            raise MalformedMessage("no comma after the netstring", self._position)
+        message = self._cut(start + self._body, start + self._comma)
+        self._start = start + self._comma + 1
+        self._body = 0
+        return message
+
+    def encode(self, message: bytes) -> bytes:
+        return b"%d:%b," % (len(message), message)
+
+    def _read_header(self, start: int) -> bool:
+        """Whether the length has come whole; a number is at most ``_digits`` bytes long."""
+        header = bytes(self._buffer[start : start + self._digits + 1])
+        digits, colon, _ = header.partition(b":")
+        if digits and not digits.isdigit():
+            raise MalformedMessage("a netstring's length must be digits alone", self._position)
+        if len(digits) > 1 and digits.startswith(b"0"):
+            raise MalformedMessage("a netstring's length has a leading zero", self._position)
+        if len(digits) > self._digits or (digits and int(digits) > self._limit):
+            raise MessageTooLarge(self._limit, int(digits), self._position)
+        if not colon:
+            return False
+        if not digits:
+            raise MalformedMessage("a netstring without a length", self._position)
+        self._body = len(digits) + 1
+        self._comma = self._body + int(digits)
+        return True

@@ -1,0 +1,109 @@
+"""What a user's function is to the engine: a message handler or a session handler."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from .errors import HandlerError
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Handler", "MessageHandler", "Reply", "SessionHandler", "as_handler", "session"]
+
+Reply: TypeAlias = "bytes | bytearray | memoryview | Iterable[bytes] | None"
+MessageHandler: TypeAlias = "Callable[[bytes], Reply] | Callable[[bytes, Connection], Reply]"
+SessionHandler: TypeAlias = "Callable[[Connection], None]"
+
+_MARK = "__threadwire_session__"
+_F = TypeVar("_F", bound=Callable[..., None])
+
+
+def session(function: _F) -> _F:
+    """Mark ``function(connection)`` as a session handler: one call a connection.
+
+    It talks by ``connection.receive()`` and ``connection.send()`` for as long as
+    it likes; when it returns, the connection is closed.
+    """
+    try:
+        setattr(function, _MARK, True)
+    except AttributeError:  # a bound method or builtin: mark a stand-in
+
+        @functools.wraps(function)
+        def stand_in(connection: Connection) -> None:
+            function(connection)
+
+        setattr(stand_in, _MARK, True)
+        return stand_in  # type: ignore[return-value]
+    return function
+
+
+class Handler:
+    """A user's function with its kind; ``call`` always takes ``(message, connection)``."""
+
+    __slots__ = ("call", "is_session", "name", "run_session")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.name = getattr(function, "__qualname__", None) or type(function).__qualname__
+        if not callable(function):
+            raise HandlerError(f"a handler must be a function, not {function!r}")
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise HandlerError(
+                f"handler {self.name} is an async function; threadwire calls plain ones, "
+                "which may block: write def instead of async def"
+            )
+        self.is_session = bool(getattr(function, _MARK, False))
+        takes = _positional_arguments(function)
+        self.run_session: Callable[[Connection], None] = function
+        if self.is_session:
+            if takes is not None and 1 not in takes:
+                raise HandlerError(f"session handler {self.name} must take (connection)")
+            self.call: Callable[[bytes, Connection], Reply] = _no_message_handler
+        elif takes is None or 1 in takes:
+            self.call = lambda message, _connection: function(message)  # type: ignore[no-any-return]
+        elif 2 in takes:
+            self.call = function
+        else:
+            raise HandlerError(
+                f"handler {self.name} must take (message) or (message, connection); "
+                "mark a function that takes (connection) with @threadwire.session"
+            )
+        # (message, connection=...) wants the connection as well.
+        if not self.is_session and takes is not None and 2 in takes and _asks_by_name(function):
+            self.call = function
+
+
+def as_handler(handler: Callable[..., Any] | Handler) -> Handler:
+    """``handler`` as the engine calls it; raises :class:`~threadwire.HandlerError`."""
+    return handler if isinstance(handler, Handler) else Handler(handler)
+
+
+def _positional_arguments(function: Callable[..., Any]) -> range | None:
+    """How many positional arguments ``function`` can be called with; ``None`` if unknown."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some builtins have no signature
+        return None
+    least = most = 0
+    for parameter in parameters:
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            most += 1
+            least += parameter.default is parameter.empty
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            most = max(most, 2)
+        elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            return range(0)
+    return range(least, most + 1)
+
+
+def _asks_by_name(function: Callable[..., Any]) -> bool:
+    """Whether the second parameter is called ``connection``, whatever its default."""
+    parameters = list(inspect.signature(function).parameters)
+    return len(parameters) > 1 and parameters[1] == "connection"
+
+
+def _no_message_handler(_message: bytes, _connection: Connection) -> Reply:
+    raise AssertionError("a session handler is not called with messages")

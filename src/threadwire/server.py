@@ -1,0 +1,364 @@
+"""The one object a user holds: listeners, the engine behind them, and the drain.
+
+Shared state, all under ``_changed``'s lock: the phase, the open connections, the
+deadline of a drain and its report. ``close()`` composes public, small steps: stop
+accepting, let each connection finish what was begun, wait, cut the rest, join the
+threads.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import logging
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from . import events, limits
+from .address import Address, parse_address
+from .connection import Connection
+from .engine import Acceptor, Permits, SpareThreads, serve_connection
+from .errors import CloseReason, UsageError
+from .framing import Framing, Lines
+from .handler import Handler, MessageHandler, SessionHandler, as_handler
+from .transport import Listener, Stream, listen
+
+__all__ = ["CloseReport", "Cut", "Server", "serve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A connection that a drain's deadline cut, and what its handler was doing."""
+
+    connection: int
+    peer: Address
+    age: float  # seconds
+    doing: str  # "file:line in function", or "" if that could not be seen
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReport:
+    """How a server's closing went.
+
+    ``finished`` connections ended by themselves within the drain; ``cut`` lists the
+    others. ``threads_left`` names threads whose handlers had still not returned
+    when ``close()`` did; they end with the process.
+    """
+
+    finished: int
+    cut: tuple[Cut, ...]
+    threads_left: tuple[str, ...]
+
+
+class _Phase(enum.Enum):
+    NEW = "new"
+    SERVING = "serving"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Server:
+    """Serves ``handler`` on ``addresses``.
+
+    ::
+
+        with Server(reverse, "tcp://127.0.0.1:0") as server:
+            print(server.address)
+
+    handler
+        A message handler, ``(message)`` or ``(message, connection)``, that returns
+        ``bytes``, ``None`` (no reply) or an iterable of ``bytes``; or a session
+        handler, see :func:`session`.
+    addresses
+        URLs to listen on: ``tcp://host:port``, ``tcp://:port`` (all interfaces),
+        ``unix:///path``, ``fd://3``. Port 0 takes a free one.
+    framing
+        How messages lie in the stream [``Lines()``].
+    max_message
+        Bytes a received message may have [1 MiB].
+    max_clients
+        Connections served at once; further ones wait in the listen backlog
+        [10,000, or what the descriptor limit allows].
+    backlog
+        Connections that the system holds until they are accepted [1,024].
+    write_timeout
+        Seconds a peer may read nothing of a waiting reply [30].
+    drain_timeout
+        Seconds that ``close()`` lets begun messages finish, unless told otherwise [30].
+
+    Wrong arguments raise :class:`~threadwire.UsageError` here; an address that
+    cannot be listened on raises :class:`~threadwire.ListenError` from
+    :meth:`start`. Every method may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        handler: MessageHandler | SessionHandler | Handler,
+        *addresses: str | Address,
+        framing: Framing | None = None,
+        max_message: int = limits.MAX_MESSAGE.whole,
+        max_clients: int | None = None,
+        backlog: int = limits.BACKLOG.whole,
+        write_timeout: float = limits.WRITE_TIMEOUT.default,
+        drain_timeout: float = limits.DRAIN_TIMEOUT.default,
+    ) -> None:
+        self._handler = as_handler(handler)
+        if not addresses:
+            raise UsageError("a server needs an address to listen on, as in tcp://127.0.0.1:12345")
+        self._wanted = [parse_address(address) for address in addresses]
+        if framing is not None and not isinstance(framing, Framing):
+            raise UsageError(f"framing must be a Framing, as in Lines(), not {framing!r}")
+        self.framing = framing or Lines()
+        self._max_message = limits.MAX_MESSAGE.check_whole(max_message)
+        self._backlog = limits.BACKLOG.check_whole(backlog)
+        self._write_timeout = limits.WRITE_TIMEOUT.check(write_timeout)
+        self._drain_timeout = limits.DRAIN_TIMEOUT.check(drain_timeout)
+        if max_clients is None:
+            max_clients = limits.default_max_clients()
+        self._permits = Permits(limits.MAX_CLIENTS.check_whole(max_clients))
+        self._ids = itertools.count(1)  # the acceptor's thread
+
+        self._changed = threading.Condition()  # guards what follows
+        self._phase = _Phase.NEW
+        self._listeners: list[Listener] = []
+        self._connections: dict[int, Connection] = {}
+        self._deadline = 0.0  # of the drain, on the monotonic clock
+        self._report: CloseReport | None = None
+
+        self._threads = SpareThreads("threadwire-client")
+        self._acceptor: Acceptor | None = None
+
+    # Life.
+
+    def start(self) -> Self:
+        """Listen and begin to serve; returns at once. Raises ListenError."""
+        with self._changed:
+            if self._phase is not _Phase.NEW:
+                raise UsageError("a server starts once; make another one")
+            listeners: list[Listener] = []
+            try:
+                for address in self._wanted:
+                    listeners += listen(address, self._backlog)
+                acceptor = Acceptor(
+                    listeners, self._permits, self._admit, "threadwire-acceptor"
+                )
+                acceptor.start()
+            except BaseException:
+                for listener in listeners:
+                    listener.close()
+                raise
+            self._listeners, self._acceptor = listeners, acceptor
+            self._phase = _Phase.SERVING
+        return self
+
+    def close(self, timeout: float | None = None) -> CloseReport:
+        """Stop accepting, finish what was begun, close; cut what is left at the deadline.
+
+        ``timeout``: seconds until then [``drain_timeout``]; 0 cuts at once. Messages
+        that have arrived are answered; idle connections are closed right away. A
+        second call may only shorten the first one's deadline; all calls return the
+        same report. A handler may call it: its own connection is not waited for.
+        """
+        seconds = self._drain_timeout if timeout is None else timeout
+        deadline = time.monotonic() + limits.DRAIN_TIMEOUT.check(seconds)
+        with self._changed:
+            if self._phase in (_Phase.CLOSING, _Phase.CLOSED):
+                self._deadline = min(self._deadline, deadline)
+                self._changed.notify_all()
+                mine = self._served_here()
+                while self._report is None and not mine:
+                    self._changed.wait()
+                return self._report or CloseReport(0, (), ())
+            was_new = self._phase is _Phase.NEW
+            self._phase = _Phase.CLOSING
+            self._deadline = deadline
+        report = CloseReport(0, (), ()) if was_new else self._drain(seconds)
+        with self._changed:
+            self._phase = _Phase.CLOSED
+            self._report = report
+            self._changed.notify_all()
+        return report
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the server is closed, at most ``timeout`` seconds; whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._phase is _Phase.CLOSED, timeout)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # State.
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens, with real ports; a host name may stand for several."""
+        with self._changed:
+            if not self._listeners:
+                raise UsageError("the server has not been started, so it has no address yet")
+            return tuple(listener.address for listener in self._listeners)
+
+    @property
+    def address(self) -> Address:
+        """The first of :attr:`addresses`."""
+        return self.addresses[0]
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """The connections that are open at this moment, oldest first."""
+        with self._changed:
+            return tuple(self._connections.values())
+
+    def __repr__(self) -> str:
+        with self._changed:
+            where = [str(listener.address) for listener in self._listeners]
+            phase = self._phase.value
+        return f"<Server {phase} {' '.join(where or map(str, self._wanted))}>"
+
+    # Inner workings.
+
+    def _admit(self, stream: Stream) -> None:
+        """The acceptor's thread: give the client its thread."""
+        connection = Connection(
+            next(self._ids),
+            stream,
+            self.framing.codec(self._max_message),
+            session=self._handler.is_session,
+            write_timeout=self._write_timeout,
+        )
+        with self._changed:
+            self._connections[connection.id] = connection
+        try:
+            self._threads.run(lambda: self._serve(connection))
+        except BaseException:
+            with self._changed:
+                del self._connections[connection.id]
+            raise
+
+    def _serve(self, connection: Connection) -> None:
+        """The client's own thread."""
+        try:
+            serve_connection(connection, self._handler)
+        finally:
+            with self._changed:
+                del self._connections[connection.id]
+                if self._phase is _Phase.CLOSING:
+                    self._changed.notify_all()
+            self._permits.give_back()
+
+    def _drain(self, seconds: float) -> CloseReport:
+        assert self._acceptor is not None
+        self._acceptor.stop()
+        with self._changed:
+            open_connections = list(self._connections.values())
+        events.draining(len(open_connections), seconds)
+        for connection in open_connections:
+            connection.drain()
+        with self._changed:
+            while any(self._others()) and (left := self._deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            late = list(self._others())
+        cut = tuple(self._cut(late))
+        report = self._join(len(open_connections) - len(cut), cut)
+        events.stopped(report.finished, len(report.cut))
+        return report
+
+    def _cut(self, late: list[Connection]) -> Iterator[Cut]:
+        frames = sys._current_frames()
+        for connection in late:
+            frame = frames.get(connection.owner or 0)
+            doing = _where(frame) if frame is not None else ""
+            entry = Cut(connection.id, connection.peer, connection.age, doing)
+            connection.abort(CloseReason.CUT)
+            events.cut(entry.connection, entry.peer, entry.age, entry.doing)
+            yield entry
+
+    def _join(self, finished: int, cut: tuple[Cut, ...]) -> CloseReport:
+        grace_ends = time.monotonic() + limits.JOIN_GRACE.default
+        left = self._threads.close(lambda: grace_ends - time.monotonic())
+        return CloseReport(finished, cut, tuple(thread.name for thread in left))
+
+    def _others(self) -> Iterator[Connection]:
+        """Under the lock: the open connections that this very thread does not serve."""
+        me = threading.get_ident()
+        return (c for c in self._connections.values() if c.owner != me)
+
+    def _served_here(self) -> bool:
+        me = threading.get_ident()
+        return any(c.owner == me for c in self._connections.values())
+
+
+def _where(frame: FrameType) -> str:
+    code = frame.f_code
+    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
+
+
+def serve(
+    handler: MessageHandler | SessionHandler | Handler, *addresses: str | Address, **options: Any
+) -> CloseReport:
+    """Serve until SIGINT or SIGTERM, then drain; blocks, and returns how the drain went.
+
+    Arguments are those of :class:`Server`. A second signal cuts what is left at
+    once. Off the main thread, where Python has no signals, it serves until the
+    process ends.
+    """
+    return serve_until_signal(Server(handler, *addresses, **options))
+
+
+def serve_until_signal(
+    server: Server, when_listening: Callable[[Server], None] | None = None
+) -> CloseReport:
+    """What :func:`serve` does with a server; ``when_listening`` is called once it listens."""
+    # A SimpleQueue may be put to inside a signal handler, whatever the main thread is doing.
+    happened: queue.SimpleQueue[CloseReport | int] = queue.SimpleQueue()
+
+    def report_closing() -> None:  # whoever closes the server
+        server.wait()
+        happened.put(server.close())
+
+    with _signals_go_to(happened), server:
+        if when_listening is not None:
+            when_listening(server)
+        threading.Thread(target=report_closing, name="threadwire-reporter", daemon=True).start()
+        signals = 0
+        while not isinstance(outcome := happened.get(), CloseReport):
+            signals += 1
+            name = signal.Signals(outcome).name
+            events.emit(logging.INFO, "signal", name=name, then="drain" if signals == 1 else "cut")
+            # Not on this thread, which has to be there for the next signal.
+            closing = {"timeout": None if signals == 1 else 0.0}
+            threading.Thread(
+                target=server.close, kwargs=closing, name="threadwire-closer", daemon=True
+            ).start()
+        return outcome
+
+
+@contextmanager
+def _signals_go_to(happened: queue.SimpleQueue[CloseReport | int]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, lambda number, _frame: happened.put(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)

@@ -1,0 +1,59 @@
+"""Making a connection to an address."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from ..address import Address
+from ..errors import ConnectError
+from .stream import Stream
+
+
+def dial(address: Address, timeout: float | None) -> Stream:
+    """Connect to ``address`` within ``timeout`` seconds (``None``: as long as it takes).
+
+    Every address that a host name has is tried, in the system's order. Raises
+    :class:`~threadwire.ConnectError`.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    url = str(address)
+    if address.scheme == "fd":
+        raise ConnectError(url, "a descriptor can be listened on, not connected to")
+    if address.scheme == "unix":
+        targets: list[tuple[int, object]] = [(socket.AF_UNIX, address.path)]
+    else:
+        try:
+            found = socket.getaddrinfo(
+                address.host or "localhost", address.port, type=socket.SOCK_STREAM
+            )
+        except (OSError, UnicodeError) as error:
+            raise ConnectError(url, _host_problem(error)) from error
+        targets = [(family, name) for family, _, _, _, name in found]
+    failure = ConnectError(url, "the host has no address")
+    for family, name in targets:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            break
+        try:
+            connected = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            failure = ConnectError(url, error)
+            continue
+        try:
+            connected.settimeout(left)
+            connected.connect(name)  # type: ignore[arg-type]
+            return Stream(connected, address if family == socket.AF_UNIX else None)
+        except TimeoutError:
+            connected.close()
+            failure = ConnectError(url, f"no answer within {timeout:g} s")
+        except OSError as error:
+            connected.close()
+            failure = ConnectError(url, error)
+    raise failure
+
+
+def _host_problem(error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return "the host name is not known"
+    return f"not a host name ({error})"

@@ -1,0 +1,199 @@
+"""Listening sockets: made from an address, accepted from, closed without leaving traces."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+
+from ..address import Address, socket_address
+from ..errors import ListenError
+from .stream import Stream
+
+_PORT_TRIES = 16  # for one free port on both of localhost's families
+
+
+class Listener:
+    """One listening socket, in non-blocking mode. Owned by whoever accepts from it."""
+
+    __slots__ = ("_identity", "_socket", "address")
+
+    def __init__(self, listening: socket.socket, *, unlink: bool = False) -> None:
+        listening.setblocking(False)
+        self._socket = listening
+        self.address = socket_address(listening.family, listening.getsockname())
+        # Which file is ours to remove: another server may put its own in the same place.
+        self._identity = _file_identity(self.address.path) if unlink else None
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def accept(self) -> Stream | None:
+        """The next connection, or ``None`` if none is waiting; raises OSError as accept does.
+
+        A connection that is gone before it could be set up counts as
+        ``ECONNABORTED``.
+        """
+        try:
+            connected, name = self._socket.accept()
+        except BlockingIOError:
+            return None
+        try:
+            return Stream(connected, socket_address(connected.family, name))
+        except OSError as error:
+            connected.close()
+            raise ConnectionAbortedError(errno.ECONNABORTED, str(error)) from error
+
+    def close(self) -> None:
+        if self._identity is not None and _file_identity(self.address.path) == self._identity:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.address.path)
+        self._socket.close()
+
+
+def listen(address: Address, backlog: int) -> list[Listener]:
+    """Listen on ``address``; several sockets where a host name has several addresses.
+
+    Raises :class:`~threadwire.ListenError`, having closed what was opened.
+    """
+    try:
+        if address.scheme == "unix":
+            return [_listen_unix(address.path, backlog)]
+        if address.scheme == "fd":
+            return [_adopt(address)]
+        if not address.host:
+            return [_listen_everywhere(address.port, backlog)]
+        return _listen_tcp(address, backlog)
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, ListenError):
+            raise
+        if isinstance(error, socket.gaierror):
+            raise ListenError(str(address), "the host name is not known") from error
+        cause = error if isinstance(error, OSError) else f"not a host name ({error})"
+        raise ListenError(str(address), cause) from error
+
+
+def _listen_everywhere(port: int, backlog: int) -> Listener:
+    if socket.has_dualstack_ipv6():
+        name = ("::", port)
+        return Listener(
+            socket.create_server(
+                name, family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=True
+            )
+        )
+    return Listener(socket.create_server(("0.0.0.0", port), backlog=backlog))
+
+
+def _listen_tcp(address: Address, backlog: int) -> list[Listener]:
+    targets = _targets(address)
+    for attempt in range(_PORT_TRIES):
+        try:
+            return _listen_all(targets, backlog)
+        except OSError as error:
+            # A port free in one family may be taken in the other: draw another.
+            drawn = address.port == 0 and len(targets) > 1
+            if not (drawn and error.errno == errno.EADDRINUSE) or attempt == _PORT_TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _targets(address: Address) -> list[tuple[int, tuple[object, ...]]]:
+    if address.host.lower() == "localhost":
+        # Both loopback addresses, whatever the hosts file says (RFC 6761, section 6.3).
+        return [
+            (socket.AF_INET, ("127.0.0.1", address.port)),
+            (socket.AF_INET6, ("::1", address.port)),
+        ]
+    found = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    # A name may be listed twice for one address; order is kept.
+    return list(dict.fromkeys((family, name[:2]) for family, _, _, _, name in found))
+
+
+def _listen_all(targets: list[tuple[int, tuple[object, ...]]], backlog: int) -> list[Listener]:
+    """One listener a target, all on one port; families that the machine lacks are left out."""
+    listeners: list[Listener] = []
+    missing: OSError | None = None
+    port = None
+    try:
+        for family, (host, wanted) in targets:
+            try:
+                listening = socket.create_server(
+                    (host, port or wanted),  # type: ignore[arg-type]
+                    family=family,
+                    backlog=backlog,
+                )
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                missing = error
+                continue
+            listeners.append(Listener(listening))
+            port = listeners[0].address.port
+        if not listeners and missing is not None:
+            raise missing
+    except OSError:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _listen_unix(path: str, backlog: int) -> Listener:
+    _remove_stale(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening.bind(path)
+        listening.listen(backlog)
+        return Listener(listening, unlink=True)
+    except OSError:
+        listening.close()
+        raise
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket file that a dead server left; raise if somebody lives behind it."""
+    before = _file_identity(path)
+    if before is None:
+        return
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise OSError(errno.EEXIST, "a file that is not a socket is in the way")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            pass
+        except BlockingIOError:  # its backlog is full: somebody lives there
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from None
+        else:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    # Another server may have replaced it since; its file is not ours to remove.
+    if _file_identity(path) == before:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _file_identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _adopt(address: Address) -> Listener:
+    """A listening socket that this process was started with."""
+    listening = socket.socket(fileno=address.port)
+    try:
+        if listening.type != socket.SOCK_STREAM or not listening.getsockopt(
+            socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+        ):
+            raise OSError(errno.EINVAL, "not a listening stream socket")
+        return Listener(listening)
+    except OSError:
+        listening.close()
+        raise

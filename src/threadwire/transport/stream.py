@@ -1,0 +1,170 @@
+"""A connected socket, as the rest of threadwire sees it.
+
+The socket stays in blocking mode. Reads that may wait for ever are one plain
+``recv``, which costs one system call and gives up the interpreter's lock once.
+Everything with a deadline asks with ``MSG_DONTWAIT`` and polls when there is
+nothing to be had.
+
+Who may do what:
+
+- reading: one thread at a time (the connection's owner);
+- writing: one thread at a time (whoever holds the connection's send lock);
+- ``shutdown_*``: any thread, at any time before ``close``; it is how a thread that
+  waits in a read or write is woken;
+- ``close``: the owner, when nobody can be reading or writing any more, so that
+  the descriptor's number is never used for another file under somebody's feet.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import select
+import socket
+import termios
+import time
+
+from ..address import Address, socket_address
+from ..errors import TimeLimitError
+from ..limits import READ_SIZE
+
+_READ_SIZE = READ_SIZE.whole
+# What one system call is offered, so that the kernel never has to look at all of a huge reply.
+_WRITE_SIZE = 1 << 20
+_POLL_SLICE = 1 << 30  # milliseconds; poll() takes a C int
+
+
+class Stream:
+    """One connected stream socket, TCP or unix."""
+
+    __slots__ = ("_socket", "local", "peer")
+
+    def __init__(self, connected: socket.socket, peer: Address | None = None) -> None:
+        connected.settimeout(None)
+        family = connected.family
+        if family in (socket.AF_INET, socket.AF_INET6):
+            # Replies are written whole, so waiting to fill a segment only delays them.
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket = connected
+        self.peer = peer or socket_address(family, connected.getpeername())
+        self.local = socket_address(family, connected.getsockname())
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    # Reading: the owner.
+
+    def read(self, size: int = _READ_SIZE) -> bytes:
+        """Wait for bytes, for as long as it takes; ``b""`` at the end of the stream."""
+        return self._socket.recv(size)
+
+    def read_nowait(self, size: int = _READ_SIZE) -> bytes | None:
+        """Bytes that are there now; ``b""`` at the end of the stream; ``None`` if none are."""
+        try:
+            return self._socket.recv(size, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+
+    def read_within(self, seconds: float, size: int = _READ_SIZE) -> bytes | None:
+        """Like :meth:`read`, but ``None`` when ``seconds`` have gone by."""
+        # Asked first, since mostly there is nothing yet and a refused read costs more.
+        if self.wait(seconds, readable=True)[0]:
+            return self.read_nowait(size)
+        return None
+
+    def readable_bytes(self) -> int:
+        """How many bytes have arrived and not been read."""
+        count = array.array("i", [0])
+        fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, count)
+        return count[0]
+
+    def discard(self, most: int, seconds: float) -> None:
+        """Read and forget until the stream ends, ``most`` bytes or ``seconds`` are used up."""
+        deadline = time.monotonic() + seconds
+        while most > 0 and (left := deadline - time.monotonic()) > 0:
+            try:
+                data = self.read_within(left)
+            except OSError:
+                return  # a reset ends the stream as well
+            if not data:
+                return
+            most -= len(data)
+
+    # Writing: whoever holds the send lock.
+
+    def write(self, data: bytes, stall_timeout: float | None) -> None:
+        """Write all of ``data``.
+
+        Raises :class:`~threadwire.TimeLimitError` when the peer has made no room at
+        all for ``stall_timeout`` seconds (``None``: never); part may have been sent.
+        """
+        sent = self.write_nowait(data)
+        if sent == len(data):
+            return
+        with memoryview(data) as view:
+            while sent < len(data):
+                if not self.wait(stall_timeout, writable=True)[1]:
+                    raise TimeLimitError("room for a reply", stall_timeout or 0.0)
+                sent += self.write_nowait(view[sent : sent + _WRITE_SIZE])
+
+    def write_nowait(self, data: bytes | memoryview) -> int:
+        """Write what there is room for now; returns the number of bytes."""
+        try:
+            return self._socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+
+    # Waiting.
+
+    def wait(
+        self,
+        seconds: float | None,
+        *,
+        readable: bool = False,
+        writable: bool = False,
+        wake: int | None = None,
+    ) -> tuple[bool, bool]:
+        """Wait until the socket is ready, or descriptor ``wake`` is readable, or time is up.
+
+        Returns whether it is worth reading and whether it is worth writing. An
+        error or the end of the stream makes both worth trying.
+        """
+        poll = select.poll()
+        poll.register(
+            self._socket, (select.POLLIN if readable else 0) | (select.POLLOUT if writable else 0)
+        )
+        if wake is not None:
+            poll.register(wake, select.POLLIN)
+        milliseconds = None if seconds is None else min(max(0, seconds) * 1000, _POLL_SLICE)
+        own = self._socket.fileno()
+        for number, events in poll.poll(milliseconds):
+            if number == own:
+                broken = bool(events & (select.POLLERR | select.POLLHUP | select.POLLNVAL))
+                return (
+                    readable and (broken or bool(events & select.POLLIN)),
+                    writable and (broken or bool(events & select.POLLOUT)),
+                )
+        return False, False
+
+    # Ending: shutdown from any thread, close by the owner.
+
+    def shutdown_read(self) -> None:
+        self._shutdown(socket.SHUT_RD)
+
+    def shutdown_write(self) -> None:
+        self._shutdown(socket.SHUT_WR)
+
+    def shutdown(self) -> None:
+        self._shutdown(socket.SHUT_RDWR)
+
+    def _shutdown(self, how: int) -> None:
+        # Not connected any more, which is what was wanted.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(how)
+
+    def close(self) -> None:
+        # A reset that waits to be reported is no news at this point; the descriptor is freed.
+        with contextlib.suppress(OSError):
+            self._socket.close()
