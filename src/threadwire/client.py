@@ -191,7 +191,7 @@ class Client:
             except OSError as error:
                 if isinstance(error, TimeLimitError):
                     raise
-                raise self._lost(error) from error
+                raise self._lost() from error
             finally:
                 if not done:
                     self.close()
@@ -206,8 +206,7 @@ class Client:
                 return
             self._closed = True
             self._stream.shutdown()
-            if not self._users:
-                self._stream.close()
+            self._free_if_unused()
 
     def __enter__(self) -> Self:
         return self
@@ -256,8 +255,12 @@ class Client:
         finally:
             with self._state_lock:
                 self._users -= 1
-                if self._closed and not self._users:
-                    self._stream.close()
+                self._free_if_unused()
+
+    def _free_if_unused(self) -> None:
+        """State lock held."""
+        if self._closed and not self._users:
+            self._stream.close()
 
     def _send(self, message: bytes, seconds: float | None, deadline: float | None) -> None:
         require_bytes(message)
@@ -269,7 +272,7 @@ class Client:
                 self.close()  # part of the message may be on its way
                 raise TimeLimitError("room to send a message", seconds or 0.0) from None
             except OSError as error:
-                lost = self._lost(error)
+                lost = self._lost()
                 self.close()
                 raise lost from error
 
@@ -278,7 +281,8 @@ class Client:
             try:
                 while (message := self._codec.next_message()) is None:
                     if self._ended:
-                        raise ConnectionClosed(CloseReason.PEER_CLOSED)
+                        by = CloseReason.HANDLER_CLOSED if self._closed else CloseReason.PEER_CLOSED
+                        raise ConnectionClosed(by)
                     if not self._read(deadline):
                         raise TimeLimitError(what, seconds or 0.0)
             except FramingError:
@@ -287,7 +291,7 @@ class Client:
             except OSError as error:
                 if isinstance(error, TimeLimitError):
                     raise
-                lost = self._lost(error)
+                lost = self._lost()
                 self.close()
                 raise lost from error
             return message
@@ -317,7 +321,8 @@ class Client:
             self._codec.settle()
         return True
 
-    def _lost(self, _error: OSError) -> ConnectionClosed:
+    def _lost(self) -> ConnectionClosed:
+        """What an error of the socket means."""
         closed_here = self._closed
         return ConnectionClosed(
             CloseReason.HANDLER_CLOSED if closed_here else CloseReason.PEER_RESET

@@ -237,7 +237,7 @@ class Connection:
                 raise TimeLimitError("message", timeout or 0.0)
         return None
 
-    def send_reply(self, message: bytes) -> None:
+    def send_reply(self, message: bytes | bytearray | memoryview) -> None:
         """Any thread: send, even when closing, what answers a message already taken."""
         if type(message) is not bytes:
             require_bytes(message)
@@ -356,17 +356,10 @@ class Connection:
         with self._state_lock:
             draining = self._draining
             self._idle = codec.unread == 0
-        size = READ_SIZE.whole
-        if draining:
-            if self._budget is None:
-                self._budget = self._stream.readable_bytes()
-            if self._budget:
-                size = min(size, self._budget)
-            elif codec.unread:
-                self._finishing = True
-            else:
-                self._end_reading(CloseReason.DRAINED)
-                return True
+        size = self._allowance() if draining else READ_SIZE.whole
+        if not size:
+            self._end_reading(CloseReason.DRAINED)
+            return True
         patience = codec.patience
         try:
             if patience is None and deadline is None:
@@ -390,14 +383,23 @@ class Connection:
                 return False
             codec.settle()
         else:
-            self._end_reading(
-                CloseReason.DRAINED if self._draining else CloseReason.PEER_CLOSED
-            )
+            self._end_reading(CloseReason.DRAINED if self._draining else CloseReason.PEER_CLOSED)
         return True
 
-    def _read_by(
-        self, deadline: float | None, patience: float | None, size: int
-    ) -> bytes | None:
+    def _allowance(self) -> int:
+        """Owner, draining: how many bytes may be read at once; 0 when all that was begun is done.
+
+        What had arrived when the drain was met is read, and then the rest of the
+        message that it leaves unfinished, which is the last to be answered.
+        """
+        if self._budget is None:
+            self._budget = self._stream.readable_bytes()
+        if self._budget:
+            return min(READ_SIZE.whole, self._budget)
+        self._finishing = self._codec.unread > 0
+        return READ_SIZE.whole if self._finishing else 0
+
+    def _read_by(self, deadline: float | None, patience: float | None, size: int) -> bytes | None:
         """``None`` when the deadline, or the time at which the framing must settle, is past."""
         now = time.monotonic()
         until = deadline

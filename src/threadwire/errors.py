@@ -219,7 +219,7 @@ class TruncatedMessage(FramingError):
         return f"the stream ended {self.size} bytes into the message at position {self.position}"
 
 
-class Close(Exception):  # noqa: N818 - a request, not an error
+class Close(Exception):
     """Raised by a handler to end its connection, after ``reply`` if one is given.
 
     Replies sent before are delivered first. In a message handler and in a

@@ -127,6 +127,21 @@ def accept_failed(address: Address, error: Exception) -> None:
     )
 
 
+def message(connection: Connection, received: int, sent: int, seconds: float) -> None:
+    emit(
+        logging.DEBUG,
+        "message",
+        connection=connection.id,
+        bytes_received=received,
+        bytes_sent=sent,
+        seconds=round(seconds, 6),
+    )
+
+
+def signalled(signal: str, then: str) -> None:
+    emit(logging.INFO, "signal", signal=signal, then=then)
+
+
 def draining(connections: int, seconds: float) -> None:
     emit(logging.INFO, "draining", connections=connections, drain_timeout=seconds)
 

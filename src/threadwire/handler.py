@@ -63,7 +63,7 @@ class Handler:
                 raise HandlerError(f"session handler {self.name} must take (connection)")
             self.call: Callable[[bytes, Connection], Reply] = _no_message_handler
         elif takes is None or 1 in takes:
-            self.call = lambda message, _connection: function(message)  # type: ignore[no-any-return]
+            self.call = lambda message, _connection: function(message)
         elif 2 in takes:
             self.call = function
         else:

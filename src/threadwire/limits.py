@@ -7,15 +7,11 @@ texts and documentation take name and default from the declaration.
 from __future__ import annotations
 
 import math
+import resource
 from dataclasses import dataclass
 from typing import Literal
 
 from .errors import UsageError
-
-try:
-    import resource
-except ImportError:  # a system without descriptor limits
-    resource = None  # type: ignore[assignment]
 
 __all__ = [
     "ACCEPT_PAUSE",
@@ -41,12 +37,17 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One limit; ``default`` is in ``unit``, ``smallest`` the least that makes sense."""
+    """One limit.
+
+    ``default`` is in ``unit``, ``smallest`` the least that makes sense; ``help`` says
+    what is limited, ``reason`` why by default so much.
+    """
 
     name: str
     unit: Literal["bytes", "seconds", "count"]
     default: float
     smallest: float
+    help: str
     reason: str
 
     def check(self, value: object) -> float:
@@ -81,106 +82,120 @@ MAX_MESSAGE = Limit(
     "bytes",
     1 << 20,
     1,
-    "a larger message ends its connection before it is buffered; "
-    "1 MiB holds any line a person or device writes and bounds a client's memory",
+    "The most bytes a received message may have; a larger one ends its connection.",
+    "holds any line that a person or a device writes, and bounds a client's memory",
 )
 BACKLOG = Limit(
     "backlog",
     "count",
     1024,
     1,
-    "connections the system holds until they are accepted; enough for a burst of reconnects, "
-    "and the system caps it (net.core.somaxconn)",
+    "How many connections the system holds until they are accepted.",
+    "enough for a burst of reconnects; the system may cap it (net.core.somaxconn)",
 )
 MAX_CLIENTS = Limit(
     "max_clients",
     "count",
     10_000,
     1,
-    "further clients wait in the listen backlog; less where the descriptor limit allows less",
+    "How many clients are served at once; further ones wait in the backlog.",
+    "bounds threads and memory; less where the descriptor limit allows less",
 )
 WRITE_TIMEOUT = Limit(
     "write_timeout",
     "seconds",
     30.0,
     0.001,
-    "how long a peer may read nothing of a reply that waits for it; then the connection is closed",
+    "How long a peer may read nothing of a reply that waits for it before it is closed.",
+    "longer than any network's hiccup, short enough that dead peers do not pile up",
 )
 DRAIN_TIMEOUT = Limit(
     "drain_timeout",
     "seconds",
     30.0,
     0.0,
-    "how long a closing server lets begun messages finish; then the rest is cut and listed",
+    "How long stopping lets begun messages finish; then the rest is cut and listed.",
+    "what supervisors allow a service by default to stop",
 )
 CLIENT_TIMEOUT = Limit(
     "timeout",
     "seconds",
     10.0,
     0.001,
-    "how long a client waits to connect, to send, and for each reply",
+    "How long to wait to connect, to send, and for each reply.",
+    "longer than a reply takes, shorter than a person's patience",
 )
 PIPELINE_WINDOW = Limit(
     "window",
     "count",
     1024,
     1,
-    "requests a client may have unanswered; enough to keep a far server busy, in bounded memory",
+    "How many requests of a pipeline may be unanswered.",
+    "keeps a far server busy in bounded memory",
 )
 PIPELINE_BYTES = Limit(
     "pipeline_bytes",
     "bytes",
     1 << 20,
     1,
-    "requests a client holds encoded but unsent; past it the source of requests waits",
+    "How many bytes of requests a pipeline holds unsent before its source waits.",
+    "a few times what one write takes",
 )
 READ_SIZE = Limit(
     "read_size",
     "bytes",
     64 << 10,
     1,
-    "the most one read takes: large enough for full speed, small enough to stay below the "
-    "allocator's mmap threshold",
+    "The most bytes one read takes.",
+    "enough for full speed, and below the size for which the allocator maps memory anew each time",
 )
 LINGER_TIMEOUT = Limit(
     "linger_timeout",
     "seconds",
     1.0,
     0.0,
-    "how long an ended connection goes on discarding what its peer still sends, so that a last "
-    "reply is not destroyed by a reset",
+    "How long an ended connection goes on discarding what its peer still sends.",
+    "closing with unread bytes resets the connection and destroys a last reply under way",
 )
 LINGER_BYTES = Limit(
-    "linger_bytes", "bytes", 16 << 20, 0, "how much of that is discarded before the reset comes"
+    "linger_bytes",
+    "bytes",
+    16 << 20,
+    0,
+    "How many bytes are discarded so before the connection is reset after all.",
+    "a peer that never stops sending is owed no more",
 )
 SPARE_SECONDS = Limit(
     "spare_seconds",
     "seconds",
     10.0,
     0.0,
-    "how long a thread without work waits for more before it ends",
+    "How long a thread without a client waits for one before it ends.",
+    "keeps a busy server from starting threads, and an idle one from keeping them",
 )
 ACCEPT_PAUSE = Limit(
     "accept_pause",
     "seconds",
     0.1,
     0.001,
-    "how long accepting rests when descriptors, threads or memory are not to be had",
+    "How long accepting rests when descriptors, threads or memory are not to be had.",
+    "quick enough to recover unnoticed, slow enough to cost no processor time",
 )
 JOIN_GRACE = Limit(
     "join_grace",
     "seconds",
     1.0,
     0.0,
-    "how long close() waits for threads whose connections it has cut",
+    "How long closing waits for threads whose connections it has cut.",
+    "a thread that was woken needs a moment; one that computes will not come",
 )
 LOG_QUEUE = Limit(
     "log_queue",
     "count",
     10_000,
     1,
-    "log lines held while the log's reader is slow; further ones are dropped and counted, "
-    "so that no client waits for a log",
+    "How many log lines are held while whoever reads the log is slow.",
+    "no client waits for a log; further lines are dropped and counted",
 )
 
 LIMITS: dict[str, Limit] = {
@@ -192,8 +207,6 @@ _DESCRIPTOR_RESERVE = 64  # listeners, logs, the handler's own files and sockets
 
 def default_max_clients() -> int:
     """``max_clients`` where none is given: what descriptors allow, at most 10,000."""
-    if resource is None:
-        return MAX_CLIENTS.whole
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CLIENTS.whole

@@ -179,11 +179,10 @@ class Pipeline:
                 return True
             self._asleep = not writing
         codec, now = self._codec, time.monotonic()
+        # When all is answered, what is still to come is more than was asked for.
+        limit = LINGER_TIMEOUT.default if half_closed else None
         if due:
             limit = self._timeout
-        else:
-            # All is answered; what is still to come is more than was asked for.
-            limit = LINGER_TIMEOUT.default if half_closed else None
         left = None if limit is None else progress + limit - now
         until = left if codec.patience is None else min(codec.patience, left or codec.patience)
         ready = self._stream.wait(until, readable=True, writable=writing, wake=self._wake_reader)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 import itertools
-import logging
 import queue
 import signal
 import sys
@@ -147,9 +146,7 @@ class Server:
             try:
                 for address in self._wanted:
                     listeners += listen(address, self._backlog)
-                acceptor = Acceptor(
-                    listeners, self._permits, self._admit, "threadwire-acceptor"
-                )
+                acceptor = Acceptor(listeners, self._permits, self._admit, "threadwire-acceptor")
                 acceptor.start()
             except BaseException:
                 for listener in listeners:
@@ -338,8 +335,7 @@ def serve_until_signal(
         signals = 0
         while not isinstance(outcome := happened.get(), CloseReport):
             signals += 1
-            name = signal.Signals(outcome).name
-            events.emit(logging.INFO, "signal", name=name, then="drain" if signals == 1 else "cut")
+            events.signalled(signal.Signals(outcome).name, "drain" if signals == 1 else "cut")
             # Not on this thread, which has to be there for the next signal.
             closing = {"timeout": None if signals == 1 else 0.0}
             threading.Thread(

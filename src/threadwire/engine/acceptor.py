@@ -14,6 +14,7 @@ by leaving clients in the backlog.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import selectors
 import socket
@@ -115,10 +116,9 @@ class Acceptor:
         self._wake_writer.close()
 
     def _wake(self) -> None:
-        try:
+        # Full, so it will wake anyway; or closed, so nobody is left to wake.
+        with contextlib.suppress(OSError):
             self._wake_writer.send(b"\0")
-        except OSError:
-            pass  # full, so it will wake anyway; or closed, so nobody is left to wake
 
     def _run(self) -> None:
         permit = False
@@ -159,9 +159,7 @@ class Acceptor:
                 self._resume()
         return permit
 
-    def _admitted(
-        self, listener: Listener, stream: Stream, waking: selectors.BaseSelector
-    ) -> bool:
+    def _admitted(self, listener: Listener, stream: Stream, waking: selectors.BaseSelector) -> bool:
         try:
             self._admit(stream)
         except (OSError, RuntimeError, MemoryError) as error:
@@ -204,11 +202,9 @@ class Acceptor:
             self._in_episode, self._refused = False, 0
 
     def _drain_wake(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             while self._wake_reader.recv(4096):
                 pass
-        except BlockingIOError:
-            pass
 
     def _accept_backlog(self, permit: bool) -> None:
         for listener in self._listeners:

@@ -8,12 +8,14 @@ however long, concerns this client alone.
 from __future__ import annotations
 
 import contextlib
+import logging
+import time
 from collections.abc import Iterable
 
 from .. import events
 from ..connection import Connection, reason_of
 from ..errors import Close, CloseReason, ConnectionClosed, FramingError, UsageError
-from ..handler import Handler, Reply
+from ..handler import Handler
 
 
 def serve_connection(connection: Connection, handler: Handler) -> None:
@@ -35,9 +37,9 @@ def _converse(connection: Connection, handler: Handler) -> CloseReason:
         if handler.is_session:
             handler.run_session(connection)
         else:
-            call = handler.call
+            answer = _answer_told if events.logger.isEnabledFor(logging.DEBUG) else _answer
             while (message := connection.next_message()) is not None:
-                send(connection, call(message, connection))
+                answer(connection, handler, message)
     except Close as close:
         if close.reply is not None:
             connection.send_reply(close.reply)
@@ -45,12 +47,23 @@ def _converse(connection: Connection, handler: Handler) -> CloseReason:
     return connection.end_reason or CloseReason.HANDLER_CLOSED
 
 
-def send(connection: Connection, reply: Reply) -> None:
+def _answer(connection: Connection, handler: Handler, message: bytes) -> None:
+    _send(connection, handler.call(message, connection))
+
+
+def _answer_told(connection: Connection, handler: Handler, message: bytes) -> None:
+    begun, sent = time.monotonic(), connection.bytes_sent
+    _answer(connection, handler, message)
+    seconds = time.monotonic() - begun
+    events.message(connection, len(message), connection.bytes_sent - sent, seconds)
+
+
+def _send(connection: Connection, reply: object) -> None:
     """Send what a message handler returned: bytes, nothing, or several replies as they come."""
     if reply is None:
         return
     if isinstance(reply, bytes | bytearray | memoryview):
-        connection.send_reply(reply)  # type: ignore[arg-type]
+        connection.send_reply(reply)
         return
     if isinstance(reply, str) or not isinstance(reply, Iterable):
         hint = "; encode text first, as in text.encode()" if isinstance(reply, str) else ""

@@ -46,7 +46,8 @@ class Delimited(Framing):
     delimiter: bytes
 
     def __post_init__(self) -> None:
-        if not isinstance(self.delimiter, bytes) or not self.delimiter:
+        given: object = self.delimiter
+        if not isinstance(given, bytes) or not given:
             raise UsageError(f"delimiter must be one or more bytes, not {self.delimiter!r}")
 
     def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:

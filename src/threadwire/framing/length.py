@@ -42,7 +42,7 @@ class LengthPrefixed(Framing):
             raise UsageError(f"size must be 1 to 8 bytes, not {self.size!r}")
         if self.byteorder not in ("big", "little"):
             raise UsageError(f"byteorder must be 'big' or 'little', not {self.byteorder!r}")
-        if not isinstance(self.offset, int) or self.offset < 0:
+        if self.offset < 0:
             raise UsageError(f"offset must be 0 or more bytes, not {self.offset!r}")
 
     def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:

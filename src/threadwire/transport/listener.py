@@ -79,9 +79,7 @@ def _listen_everywhere(port: int, backlog: int) -> Listener:
     if socket.has_dualstack_ipv6():
         name = ("::", port)
         return Listener(
-            socket.create_server(
-                name, family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=True
-            )
+            socket.create_server(name, family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=True)
         )
     return Listener(socket.create_server(("0.0.0.0", port), backlog=backlog))
 
@@ -122,7 +120,7 @@ def _listen_all(targets: list[tuple[int, tuple[object, ...]]], backlog: int) -> 
         for family, (host, wanted) in targets:
             try:
                 listening = socket.create_server(
-                    (host, port or wanted),  # type: ignore[arg-type]
+                    (host, port or wanted),
                     family=family,
                     backlog=backlog,
                 )

@@ -1,0 +1,67 @@
+"""The ``threadwire`` command: thin layers of options over the library."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from .._version import __version__
+from ..errors import ConnectError, ListenError, ThreadwireError, UsageError
+from .client import client
+from .serve import serve
+
+__all__ = ["main"]
+
+# Exit codes are public: 0 ok, 1 failure, 2 usage, 3 cannot bind or connect,
+# 4 connections were cut at the drain's deadline, 130 interrupted.
+FAILURE, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Durations: 500ms, 2s, 1m or plain seconds. Sizes: 64KiB, 1MiB or plain bytes. "
+    "Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 cannot listen or connect, "
+    "4 clients were cut when stopping, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="threadwire")
+def command() -> None:
+    """TCP servers made of plain blocking functions, and a client to talk to them."""
+
+
+command.add_command(serve)
+command.add_command(client)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command; whatever goes wrong is one line on standard error and an exit code."""
+    try:
+        code = command.main(arguments, prog_name="threadwire", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help(), err=True)
+        sys.exit(USAGE)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(err=True)
+        sys.exit(INTERRUPTED)
+    except UsageError as error:
+        _fail(str(error), USAGE)
+    except (ListenError, ConnectError) as error:
+        _fail(str(error), UNREACHABLE)
+    except ThreadwireError as error:
+        _fail(str(error), FAILURE)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILURE)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    click.echo(f"threadwire: {' '.join(text.split())}", err=True)
+    sys.exit(code)
