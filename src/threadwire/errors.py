@@ -234,4 +234,5 @@ class Close(Exception):
 def describe_os_error(error: OSError) -> str:
     """The system's words for ``error``, in lower case, without its number."""
     text = error.strerror or (os.strerror(error.errno) if error.errno else "") or str(error)
+    text = text.partition(" (while attempting to bind")[0]  # what socket.create_server adds
     return text[:1].lower() + text[1:]
