@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import enum
 import itertools
-import queue
 import signal
+import socket
 import sys
 import threading
 import time
@@ -55,6 +55,9 @@ class CloseReport:
     finished: int
     cut: tuple[Cut, ...]
     threads_left: tuple[str, ...]
+
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Phase(enum.Enum):
@@ -320,41 +323,54 @@ def serve(
 def serve_until_signal(
     server: Server, when_listening: Callable[[Server], None] | None = None
 ) -> CloseReport:
-    """What :func:`serve` does with a server; ``when_listening`` is called once it listens."""
-    # A SimpleQueue may be put to inside a signal handler, whatever the main thread is doing.
-    happened: queue.SimpleQueue[CloseReport | int] = queue.SimpleQueue()
+    """What :func:`serve` does with a server; ``when_listening`` is called once it listens.
 
-    def report_closing() -> None:  # whoever closes the server
+    The calling thread waits for bytes: one for each signal, its number, which the
+    interpreter writes in whichever thread the system chose to interrupt (a wait for a
+    lock would sleep on if that was another one), and a zero when the server is closed.
+    """
+    bell, hear = socket.socketpair()
+
+    def ring_when_closed() -> None:  # whoever closes it
         server.wait()
-        happened.put(server.close())
+        bell.send(b"\0")
 
-    with _signals_go_to(happened), server:
+    with hear, bell, _signals_ring(bell), server:
         if when_listening is not None:
             when_listening(server)
-        threading.Thread(target=report_closing, name="threadwire-reporter", daemon=True).start()
+        waiter = threading.Thread(target=ring_when_closed, name="threadwire-waiter", daemon=True)
+        waiter.start()
         signals = 0
-        while not isinstance(outcome := happened.get(), CloseReport):
+        while number := hear.recv(1)[0]:
+            if number not in _STOPPING:  # the handler's own affair
+                continue
             signals += 1
-            events.signalled(signal.Signals(outcome).name, "drain" if signals == 1 else "cut")
+            then = "drain" if signals == 1 else "cut"
+            events.signalled(signal.Signals(number).name, then)
             # Not on this thread, which has to be there for the next signal.
-            closing = {"timeout": None if signals == 1 else 0.0}
+            timeout = None if signals == 1 else 0.0
             threading.Thread(
-                target=server.close, kwargs=closing, name="threadwire-closer", daemon=True
+                target=server.close, args=(timeout,), name="threadwire-closer", daemon=True
             ).start()
-        return outcome
+        waiter.join()
+        return server.close()
 
 
 @contextmanager
-def _signals_go_to(happened: queue.SimpleQueue[CloseReport | int]) -> Iterator[None]:
+def _signals_ring(bell: socket.socket) -> Iterator[None]:
+    """SIGINT and SIGTERM are written to ``bell``; off the main thread, nothing is changed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    bell.setblocking(False)  # what a signal's wake-up needs; the other writer sends one byte
     before = {
-        number: signal.signal(number, lambda number, _frame: happened.put(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda _number, _frame: None)
+        for number in _STOPPING
     }
+    descriptor_before = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
+        signal.set_wakeup_fd(descriptor_before)
         for number, action in before.items():
             signal.signal(number, action)

@@ -85,7 +85,7 @@ class Stream:
         deadline = time.monotonic() + seconds
         while most > 0 and (left := deadline - time.monotonic()) > 0:
             try:
-                data = self.read_within(left)
+                data = self.read_within(left, min(most, _READ_SIZE))
             except OSError:
                 return  # a reset ends the stream as well
             if not data:

@@ -1,0 +1,60 @@
+# Every target does its own set-up, in a virtual environment inside the checkout.
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell command -v $(name))))
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test coverage lint check package bench compare clean
+
+help: ## What can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/.installed ## Watch three clients converse beside one that stays silent
+	$(BIN)/python examples/demo.py
+
+serve: $(VENV)/.installed ## Keep the reversing service running on port 12345, until Ctrl-C
+	$(BIN)/threadwire serve
+
+test: $(VENV)/.developing ## Run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+coverage: $(VENV)/.developing ## Run the tests and report branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS)
+
+lint: $(VENV)/.developing ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint coverage ## What has to be green before a change goes in
+
+package: $(VENV)/.developing ## Build the sdist and the wheel into dist/
+	$(BIN)/python -m build --outdir dist .
+
+bench: $(VENV)/.developing ## Measure the framings
+	$(BIN)/python benchmarks/framing.py
+
+compare: $(VENV)/.developing ## Measure the server against its rivals
+	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt
+	$(BIN)/python benchmarks/compare.py
+
+clean: ## Remove what was built and installed here
+	rm -rf $(VENV) build dist benchmarks/build .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.python:
+	@$(if $(PYTHON),,echo "threadwire needs Python 3.11 or newer" >&2; exit 1)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "threadwire needs Python 3.11 or newer, not " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+# Dependency groups need pip 25.1.
+$(VENV)/.developing: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@

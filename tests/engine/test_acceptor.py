@@ -1,0 +1,179 @@
+"""Accepting: permits, capacity, the backlog, and errors that must not end it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+import threadwire
+from threadwire.engine import Acceptor, Permits
+from threadwire.transport import Listener, Stream, listen
+
+from ..conftest import Events, Serving
+from ..support import PATIENCE, Peer, eventually, reverse, wait_for
+
+
+def listener() -> Listener:
+    (made,) = listen(threadwire.parse_address("tcp://127.0.0.1:0"), 128)
+    return made
+
+
+class Admitting:
+    """Takes streams, or fails as often as it is told to."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.streams: list[Stream] = []
+
+    def __call__(self, stream: Stream) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.streams.append(stream)
+
+
+@contextlib.contextmanager
+def accepting(made: Listener, permits: Permits, admitting: Admitting) -> Iterator[Acceptor]:
+    acceptor = Acceptor([made], permits, admitting, "acceptor under test")
+    acceptor.start()
+    try:
+        yield acceptor
+    finally:
+        acceptor.stop()
+        for stream in admitting.streams:
+            stream.close()
+
+
+def test_what_is_in_the_backlog_is_accepted_before_stopping() -> None:
+    made, admitting = listener(), Admitting()
+    peers = [Peer(made.address) for _ in range(10)]
+    with accepting(made, Permits(100), admitting):
+        pass
+    assert len(admitting.streams) == 10
+    for peer in peers:
+        peer.close()
+
+
+def test_stopping_keeps_to_the_permits() -> None:
+    made, admitting, permits = listener(), Admitting(), Permits(3)
+    peers = [Peer(made.address) for _ in range(10)]
+    with accepting(made, permits, admitting):
+        pass
+    assert len(admitting.streams) == 3
+    for peer in peers:
+        peer.close()
+
+
+def test_a_permit_not_used_is_given_back() -> None:
+    made, permits = listener(), Permits(1)
+    with accepting(made, permits, Admitting()):
+        pass
+    assert permits.take(lambda: None)
+
+
+def test_clients_over_the_limit_wait_in_the_backlog(events: Events) -> None:
+    made, admitting, permits = listener(), Admitting(), Permits(2)
+    peers = [Peer(made.address) for _ in range(5)]
+    with accepting(made, permits, admitting):
+        eventually(lambda: events.named("accept-paused"))
+        assert len(admitting.streams) == 2
+        permits.give_back()
+        eventually(lambda: len(admitting.streams) == 3)
+        permits.give_back()
+        permits.give_back()
+        eventually(lambda: len(admitting.streams) == 5)
+    assert len(events.named("accept-paused")) == 1  # one line an episode
+    for peer in peers:
+        peer.close()
+
+
+def test_max_clients_is_kept_under_a_rush(serving: Serving) -> None:
+    inside, most, lock = 0, 0, threading.Lock()
+
+    @threadwire.session
+    def count(connection: threadwire.Connection) -> None:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        for message in connection:
+            connection.send(message)
+        with lock:
+            inside -= 1
+
+    server = serving(count, max_clients=5)
+
+    def client() -> None:
+        with Peer(server.address) as peer:
+            peer.say(b"x\n")
+            assert peer.hear_line() == b"x\n"
+
+    clients = [threading.Thread(target=client) for _ in range(60)]
+    for one in clients:
+        one.start()
+    for one in clients:
+        one.join(PATIENCE)
+    eventually(lambda: not server.connections)
+    assert 1 <= most <= 5
+
+
+@pytest.mark.parametrize(
+    "failure", [RuntimeError("can't start new thread"), MemoryError(), OSError(errno.ENOMEM, "no")]
+)
+def test_a_client_without_a_thread_is_refused_and_the_rest_go_on(
+    events: Events, failure: Exception
+) -> None:
+    made, admitting = listener(), Admitting(failure)
+    with accepting(made, Permits(10), admitting):
+        with Peer(made.address) as refused:
+            assert refused.hear_all() == b""
+        with Peer(made.address):
+            eventually(lambda: admitting.streams)
+    (paused,) = events.named("accept-paused")
+    assert paused["retry_seconds"] == 0.1
+
+
+def test_running_out_of_descriptors_pauses_and_recovers(serving: Serving, events: Events) -> None:
+    server = serving(reverse, max_clients=1000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Peer(server.address) as early:
+        early.say(b"early\n")
+        assert early.hear_line() == b"ylrae\n"
+        try:
+            late = _connect_without_descriptors(server.address, hard, events)
+            early.say(b"still\n")
+            assert early.hear_line() == b"llits\n"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        late.say(b"late\n")
+        assert late.hear_line() == b"etal\n"
+        late.close()
+    assert len(events.named("accept-paused")) == 1
+
+
+def _connect_without_descriptors(address: threadwire.Address, hard: int, events: Events) -> Peer:
+    """A client whose connecting leaves this process, the server's too, no descriptor."""
+    lowest = os.open(os.devnull, os.O_RDONLY)  # the number that the client's socket will have
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, hard))
+    peer = Peer(address)
+    eventually(lambda: events.named("accept-paused"))
+    return peer
+
+
+def test_permits_call_whoever_waits_once() -> None:
+    permits, called = Permits(1), threading.Event()
+    assert permits.take(called.set)
+    assert not permits.take(called.set)
+    assert not called.is_set()
+    permits.give_back()
+    wait_for(called)
+    called.clear()
+    assert permits.take(called.set)
+    permits.give_back()
+    assert not called.is_set()

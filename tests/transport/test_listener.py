@@ -1,0 +1,141 @@
+"""Listening: families, ports, unix sockets and what dead servers leave, inherited descriptors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from threadwire import Address, ListenError, parse_address
+from threadwire.transport import listen
+
+from ..support import Peer
+
+
+def listen_unix(path: Path) -> None:
+    for made in listen(Address("unix", path=str(path)), 8):
+        made.close()
+
+
+def test_a_stale_unix_socket_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+        dead.listen()
+    assert path.exists()
+    (made,) = listen(Address("unix", path=str(path)), 8)
+    Peer(made.address).close()
+    made.close()
+    assert not path.exists()
+
+
+def test_a_living_unix_socket_is_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    (living,) = listen(Address("unix", path=str(path)), 8)
+    with pytest.raises(ListenError) as caught:
+        listen_unix(path)
+    assert caught.value.errno == errno.EADDRINUSE
+    Peer(living.address).close()
+    living.close()
+
+
+def test_a_unix_socket_with_a_full_backlog_is_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as full:
+        full.bind(str(path))
+        full.listen(0)
+        queued = []
+        with pytest.raises(BlockingIOError):
+            while True:
+                client = socket.socket(socket.AF_UNIX)
+                queued.append(client)
+                client.setblocking(False)
+                client.connect(str(path))
+        with pytest.raises(ListenError, match="in use"):
+            listen_unix(path)
+        for client in queued:
+            client.close()
+
+
+def test_another_kind_of_file_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(ListenError, match="not a socket"):
+        listen_unix(path)
+    assert path.read_text() == "data"
+
+
+def test_closing_leaves_a_successors_socket_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    (old,) = listen(Address("unix", path=str(path)), 8)
+    os.unlink(path)
+    (new,) = listen(Address("unix", path=str(path)), 8)
+    old.close()
+    Peer(new.address).close()
+    new.close()
+    os.path.exists(path)
+    new_gone = not path.exists()
+    assert new_gone
+
+
+def test_closing_when_the_file_is_gone_already(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    (made,) = listen(Address("unix", path=str(path)), 8)
+    os.unlink(path)
+    made.close()
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ListenError, match="no such file"):
+        listen_unix(tmp_path / "nowhere" / "s.sock")
+
+
+def test_an_inherited_socket_is_adopted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        number = os.dup(given.fileno())
+        (made,) = listen(Address("fd", port=number), 8)
+        assert made.address.port == given.getsockname()[1]
+        assert made.fileno() == number
+        Peer(made.address).close()
+        made.close()
+
+
+def test_a_descriptor_that_does_not_listen_is_refused() -> None:
+    with socket.socket() as plain:
+        number = os.dup(plain.fileno())
+        with pytest.raises(ListenError, match="not a listening"):
+            listen(Address("fd", port=number), 8)
+    with pytest.raises(ListenError, match="bad file descriptor"):
+        listen(Address("fd", port=number), 8)
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 300])
+def test_a_host_that_is_not_known(host: str) -> None:
+    with pytest.raises(ListenError, match="host name"):
+        listen(parse_address(f"tcp://{host}:0"), 8)
+
+
+def test_an_address_of_another_machine() -> None:
+    with pytest.raises(ListenError) as caught:
+        listen(parse_address("tcp://192.0.2.1:0"), 8)
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+def test_one_family_in_use_is_an_error_and_closes_the_other() -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("needs IPv6")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenError, match="in use"):
+            listen(parse_address(f"tcp://localhost:{port}"), 8)
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+
+
+def test_nothing_to_accept_is_a_value() -> None:
+    (made,) = listen(parse_address("tcp://127.0.0.1:0"), 8)
+    assert made.accept() is None
+    made.close()
