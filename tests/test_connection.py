@@ -421,7 +421,9 @@ def test_an_endless_message_is_never_buffered(serving: Serving, events: Events) 
         assert fields["bytes_received"] < 1000 + 2 * 65536
 
 
-def test_a_framing_error_in_a_session_can_be_caught_once_and_again(serving: Serving) -> None:
+def test_a_framing_error_in_a_session_can_be_caught_and_is_still_logged(
+    serving: Serving, events: Events
+) -> None:
     @threadwire.session
     def handler(connection: Connection) -> None:
         for _ in range(2):
@@ -432,6 +434,8 @@ def test_a_framing_error_in_a_session_can_be_caught_once_and_again(serving: Serv
     with Peer(serving(handler, max_message=4).address) as peer:
         peer.say(b"12345\n")
         assert peer.hear_all() == b"too large\n"
+    assert closed_reason(events) is CloseReason.MESSAGE_TOO_LARGE
+    assert len(events.named("peer-fault")) == 1
 
 
 def test_a_reset_between_messages_is_quiet(serving: Serving, events: Events) -> None:

@@ -71,6 +71,15 @@ def test_a_port_in_use_is_a_listen_error_and_leaves_nothing_open(serving: Servin
     assert str(caught.value) == f"cannot listen on {taken}: address already in use"
 
 
+def test_a_framing_that_can_make_no_codec_fails_at_once() -> None:
+    class Broken(threadwire.Lines):
+        def codec(self, max_message: int = 0) -> threadwire.Codec:
+            raise threadwire.UsageError("no codec here")
+
+    with pytest.raises(threadwire.UsageError, match="no codec here"):
+        threadwire.Server(reverse, "tcp://127.0.0.1:0", framing=Broken())
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "named"),
     [

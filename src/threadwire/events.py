@@ -1,8 +1,8 @@
 """What happens, told to the standard library's logging: one call here, one record.
 
-Records go to the logger ``threadwire``. Their text is the event's name; the facts
-stand in the record's ``fields`` attribute, a dict, for a formatter to lay out;
-``str(record.msg)`` has them too, so that any formatter shows a whole line.
+Records go to the logger ``threadwire``. A record's message is an :class:`Event`, with
+``name`` and the facts in ``fields``, a dict, for a formatter to lay out; its ``str()``
+has them all, so that any formatter shows a whole line.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def handler_failed(connection: Connection, handler: str, error: BaseException) -
     )
 
 
-def accept_paused(reason: str, seconds: float | None) -> None:
-    emit(logging.WARNING, "accept-paused", reason=reason, retry_seconds=seconds or "on-release")
+def accept_paused(reason: str) -> None:
+    emit(logging.WARNING, "accept-paused", reason=reason)
 
 
 def accept_resumed(refused: int) -> None:
@@ -127,12 +127,12 @@ def accept_failed(address: Address, error: Exception) -> None:
     )
 
 
-def message(connection: Connection, received: int, sent: int, seconds: float) -> None:
+def message(connection: Connection, size: int, sent: int, seconds: float) -> None:
     emit(
         logging.DEBUG,
         "message",
         connection=connection.id,
-        bytes_received=received,
+        message_size=size,
         bytes_sent=sent,
         seconds=round(seconds, 6),
     )

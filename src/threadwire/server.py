@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+import os
 import signal
 import socket
 import sys
@@ -120,6 +121,7 @@ class Server:
             raise UsageError(f"framing must be a Framing, as in Lines(), not {framing!r}")
         self.framing = framing or Lines()
         self._max_message = limits.MAX_MESSAGE.check_whole(max_message)
+        self.framing.codec(self._max_message)  # a framing that cannot make one fails here
         self._backlog = limits.BACKLOG.check_whole(backlog)
         self._write_timeout = limits.WRITE_TIMEOUT.check(write_timeout)
         self._drain_timeout = limits.DRAIN_TIMEOUT.check(drain_timeout)
@@ -303,9 +305,19 @@ class Server:
         return any(c.owner == me for c in self._connections.values())
 
 
-def _where(frame: FrameType) -> str:
-    code = frame.f_code
-    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
+_NOT_THE_USERS = (os.path.dirname(os.__file__), os.path.dirname(__file__))
+
+
+def _where(innermost: FrameType) -> str:
+    """Where a thread stands: the innermost line that is neither the library's nor Python's own."""
+    frame: FrameType | None = innermost
+    while frame is not None and (
+        frame.f_code.co_filename.startswith(_NOT_THE_USERS)
+        and "site-packages" not in frame.f_code.co_filename
+    ):
+        frame = frame.f_back
+    frame = frame or innermost
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
 def serve(
@@ -363,10 +375,7 @@ def _signals_ring(bell: socket.socket) -> Iterator[None]:
         yield
         return
     bell.setblocking(False)  # what a signal's wake-up needs; the other writer sends one byte
-    before = {
-        number: signal.signal(number, lambda _number, _frame: None)
-        for number in _STOPPING
-    }
+    before = {number: signal.signal(number, lambda _number, _frame: None) for number in _STOPPING}
     descriptor_before = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
     try:
         yield

@@ -92,6 +92,17 @@ def test_clients_over_the_limit_wait_in_the_backlog(events: Events) -> None:
         peer.close()
 
 
+def test_the_last_place_taken_is_no_event_while_nobody_waits(events: Events) -> None:
+    made, admitting, permits = listener(), Admitting(), Permits(1)
+    with accepting(made, permits, admitting):
+        with Peer(made.address):
+            eventually(lambda: admitting.streams)
+            permits.give_back()
+            with Peer(made.address):
+                eventually(lambda: len(admitting.streams) == 2)
+    assert not events.named("accept-paused")
+
+
 def test_max_clients_is_kept_under_a_rush(serving: Serving) -> None:
     inside, most, lock = 0, 0, threading.Lock()
 
@@ -123,7 +134,13 @@ def test_max_clients_is_kept_under_a_rush(serving: Serving) -> None:
 
 
 @pytest.mark.parametrize(
-    "failure", [RuntimeError("can't start new thread"), MemoryError(), OSError(errno.ENOMEM, "no")]
+    "failure",
+    [
+        RuntimeError("can't start new thread"),
+        MemoryError(),
+        OSError(errno.ENOMEM, "no"),
+        ValueError("a codec that could not be made"),
+    ],
 )
 def test_a_client_without_a_thread_is_refused_and_the_rest_go_on(
     events: Events, failure: Exception
@@ -135,7 +152,7 @@ def test_a_client_without_a_thread_is_refused_and_the_rest_go_on(
         with Peer(made.address):
             eventually(lambda: admitting.streams)
     (paused,) = events.named("accept-paused")
-    assert paused["retry_seconds"] == 0.1
+    assert paused["reason"] == str(failure)
 
 
 def test_running_out_of_descriptors_pauses_and_recovers(serving: Serving, events: Events) -> None:

@@ -76,8 +76,8 @@ class Permits:
 class Acceptor:
     """Owns the listeners from ``start`` on; hands every accepted stream to ``admit``.
 
-    ``admit`` takes over the stream and a permit, or raises OSError, RuntimeError or
-    MemoryError when it has no thread or memory for it; then the client is refused.
+    ``admit`` takes over the stream and a permit, or raises, for lack of a thread or of
+    memory; then the client is refused.
     """
 
     def __init__(
@@ -121,6 +121,13 @@ class Acceptor:
             self._wake_writer.send(b"\0")
 
     def _run(self) -> None:
+        try:
+            self._accept_all()
+        finally:
+            for listener in self._listeners:
+                listener.close()
+
+    def _accept_all(self) -> None:
         permit = False
         with selectors.DefaultSelector() as listening, selectors.DefaultSelector() as waking:
             waking.register(self._wake_reader, selectors.EVENT_READ)
@@ -129,7 +136,10 @@ class Acceptor:
                 listening.register(listener, selectors.EVENT_READ, listener)
             while not self._stopping:
                 if not permit and not (permit := self._permits.take(self._wake)):
-                    self._pause(f"max_clients={self._permits.most}", None, waking)
+                    # Said, and waited out, only when somebody has to wait for it.
+                    if not any(key.data is None for key, _ in listening.select()):
+                        self._pause(f"max_clients={self._permits.most}", None, waking)
+                    self._drain_wake()
                     continue
                 for key, _ in listening.select():
                     if key.data is None:
@@ -137,8 +147,6 @@ class Acceptor:
                     else:
                         permit = self._accept_burst(key.data, waking, permit)
         self._accept_backlog(permit)
-        for listener in self._listeners:
-            listener.close()
 
     def _accept_burst(
         self, listener: Listener, waking: selectors.BaseSelector, permit: bool
@@ -162,7 +170,7 @@ class Acceptor:
     def _admitted(self, listener: Listener, stream: Stream, waking: selectors.BaseSelector) -> bool:
         try:
             self._admit(stream)
-        except (OSError, RuntimeError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001 - nothing may end the accepting
             stream.close()
             self._refused += 1
             self._accept_failed(listener, error, waking)
@@ -175,7 +183,7 @@ class Acceptor:
         number = error.errno if isinstance(error, OSError) else None
         if number in _PEER_ERRORS or self._stopping:
             return
-        if number not in _CAPACITY_ERRORS and isinstance(error, OSError):
+        if number not in _CAPACITY_ERRORS and not isinstance(error, RuntimeError | MemoryError):
             events.accept_failed(listener.address, error)
         self._pause(str(error), ACCEPT_PAUSE.default, waking)
 
@@ -183,7 +191,7 @@ class Acceptor:
         """Rest until woken or ``seconds`` have gone by; one line an episode."""
         if not self._in_episode:
             self._in_episode = True
-            events.accept_paused(reason, seconds)
+            events.accept_paused(reason)
         deadline = None if seconds is None else time.monotonic() + seconds
         while not self._stopping:
             left = None if deadline is None else deadline - time.monotonic()
@@ -220,7 +228,7 @@ class Acceptor:
                     break
                 try:
                     self._admit(stream)
-                except (OSError, RuntimeError, MemoryError) as error:
+                except Exception as error:  # noqa: BLE001 - as above
                     stream.close()
                     events.accept_failed(listener.address, error)
                     break

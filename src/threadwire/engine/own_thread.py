@@ -44,7 +44,14 @@ def _converse(connection: Connection, handler: Handler) -> CloseReason:
         if close.reply is not None:
             connection.send_reply(close.reply)
         return CloseReason.HANDLER_CLOSED
+    if connection.violation is not None:  # a session has caught it, and ended
+        return _peer_fault(connection, connection.violation)
     return connection.end_reason or CloseReason.HANDLER_CLOSED
+
+
+def _peer_fault(connection: Connection, error: FramingError) -> CloseReason:
+    events.peer_fault(connection, error)
+    return reason_of(error)
 
 
 def _answer(connection: Connection, handler: Handler, message: bytes) -> None:
@@ -84,8 +91,7 @@ def _send(connection: Connection, reply: object) -> None:
 def _explain(connection: Connection, handler: Handler, error: BaseException) -> CloseReason:
     """Say whose fault ``error`` is, and log what is worth a line."""
     if isinstance(error, FramingError) and error is connection.violation:
-        events.peer_fault(connection, error)
-        return reason_of(error)
+        return _peer_fault(connection, error)
     if isinstance(error, ConnectionClosed) and connection.ending:
         # Nobody is left to talk to: the ordinary way for a session to end.
         return connection.end_reason or CloseReason.PEER_RESET

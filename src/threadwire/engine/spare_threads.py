@@ -8,18 +8,30 @@ surplus threads run out of work and end.
 
 Threads are daemons: a handler that never returns may not keep the process from
 ending. ``close()`` waits for them and says which are left.
+
+A crowd of threads that all become ready in the same instant, as when thousands of
+clients leave together, would spend both cores on asking for the interpreter's lock:
+each asks again after every switch interval. So the interval grows with the number of
+threads, from the point where it would otherwise be exceeded; below some hundreds of
+threads nothing is changed, and it returns to what it was as they end.
 """
 
 from __future__ import annotations
 
 import itertools
 import queue
+import sys
 import threading
 from collections.abc import Callable
 
 from ..limits import SPARE_SECONDS
 
 Job = Callable[[], None]
+
+# Measured: ten thousand clients that leave together are gone in seconds with 100 ms
+# between switches, and not within minutes with the interpreter's 5 ms.
+_SWITCH_SECONDS_PER_THREAD = 10e-6
+_STEP = 128  # threads between two adjustments
 
 
 class SpareThreads:
@@ -33,6 +45,7 @@ class SpareThreads:
         self._threads: set[threading.Thread] = set()
         self._closed = False
         self._numbers = itertools.count(1)
+        self._switch_interval = sys.getswitchinterval()  # constant: what it was
 
     def run(self, job: Job) -> None:
         """Run ``job``, which must not raise, on an idle thread or a new one.
@@ -50,6 +63,7 @@ class SpareThreads:
             )
             thread.daemon = True
             self._threads.add(thread)
+            self._pace_switching()
         try:
             thread.start()
         except BaseException:
@@ -82,6 +96,14 @@ class SpareThreads:
         with self._lock:
             return len(self._threads)
 
+    def _pace_switching(self) -> None:
+        """Lock held: the number of threads has changed by one."""
+        threads = len(self._threads)
+        if threads % _STEP == 0 and threads * _SWITCH_SECONDS_PER_THREAD > self._switch_interval:
+            sys.setswitchinterval(threads * _SWITCH_SECONDS_PER_THREAD)
+        elif sys.getswitchinterval() > self._switch_interval > threads * _SWITCH_SECONDS_PER_THREAD:
+            sys.setswitchinterval(self._switch_interval)
+
     def _work(self, job: Job | None) -> None:
         try:
             while job is not None:
@@ -91,6 +113,7 @@ class SpareThreads:
         finally:
             with self._lock:
                 self._threads.discard(threading.current_thread())
+                self._pace_switching()
 
     def _next_job(self) -> Job | None:
         mailbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()

@@ -45,7 +45,7 @@ class Framing(ABC):
 
     @abstractmethod
     def __str__(self) -> str:
-        """The framing as ``--framing`` takes it."""
+        """The framing as ``--framing`` takes it, as far as that can say it."""
 
 
 class Codec(ABC):

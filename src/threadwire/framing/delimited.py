@@ -89,8 +89,11 @@ class _DelimiterCodec(BufferedCodec):
     def encode(self, message: bytes) -> bytes:
         framed = b"".join((message, self._delimiter))
         if framed.find(self._delimiter) != len(message):
+            problem = "it contains the delimiter"
+            if self._delimiter not in message:
+                problem = "its end and the delimiter together hold an earlier delimiter"
             raise UnencodableMessage(
-                f"delimited by {self._delimiter!r}", "it contains the delimiter", len(message)
+                f"framing delimited by {self._delimiter!r}", problem, len(message)
             )
         return framed
 

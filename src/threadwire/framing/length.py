@@ -38,11 +38,11 @@ class LengthPrefixed(Framing):
     inclusive: bool = False
 
     def __post_init__(self) -> None:
-        if self.size not in range(1, 9):
+        if type(self.size) is not int or self.size not in range(1, 9):
             raise UsageError(f"size must be 1 to 8 bytes, not {self.size!r}")
         if self.byteorder not in ("big", "little"):
             raise UsageError(f"byteorder must be 'big' or 'little', not {self.byteorder!r}")
-        if self.offset < 0:
+        if type(self.offset) is not int or self.offset < 0:
             raise UsageError(f"offset must be 0 or more bytes, not {self.offset!r}")
 
     def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:

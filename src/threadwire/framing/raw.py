@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from ..errors import UsageError
 from ..limits import MAX_MESSAGE
 from .codec import Codec, Framing
 from .delimited import Lines
@@ -42,6 +43,11 @@ class Auto(Framing):
     """
 
     patience: float = 0.010
+
+    def __post_init__(self) -> None:
+        given: object = self.patience
+        if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
+            raise UsageError(f"patience must be 0 or more seconds, not {given!r}")
 
     def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:
         return _AutoCodec(max_message, self.patience)

@@ -28,6 +28,9 @@ def parse_framing(spec: str) -> Framing:
     ``delimited:\x03`` (bytes with Python's escapes),
     ``length:4``, ``length:2:little``, ``length:2:big:offset=4:inclusive``.
     """
+    given: object = spec
+    if not isinstance(given, str):
+        raise UsageError(f"a framing's spec is a string, not {given!r}; write one of: {SPEC_HELP}")
     name, _, rest = spec.partition(":")
     simple: dict[str, Framing] = {
         "auto": Auto(),
@@ -69,8 +72,13 @@ def _unescape(text: str, spec: str) -> bytes:
 def _parse_length(rest: str, spec: str) -> Framing:
     size, *words = rest.split(":")
     framing = LengthPrefixed(size=_whole(size, "SIZE", spec))
+    seen: set[str] = set()
     byteorder, offset, inclusive = framing.byteorder, framing.offset, framing.inclusive
     for word in words:
+        kind = {"big": "order", "little": "order"}.get(word, word.partition("=")[0])
+        if kind in seen:
+            raise UsageError(f"framing {spec!r}: {word!r} says again what was said before it")
+        seen.add(kind)
         if word == "big":
             byteorder = "big"
         elif word == "little":
