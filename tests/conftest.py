@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import pytest
 
 import threadwire
+from threadwire.events import Event
 
 Serving: TypeAlias = Callable[..., threadwire.Server]
 
@@ -65,7 +66,7 @@ class Events:
         return [
             record.msg.fields
             for record in list(self._caplog.records)
-            if record.name == "threadwire" and getattr(record.msg, "name", None) == name
+            if isinstance(record.msg, Event) and record.msg.name == name
         ]
 
     def tracebacks(self) -> list[logging.LogRecord]:

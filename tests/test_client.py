@@ -138,7 +138,7 @@ def test_addresses_that_cannot_be_reached(url: str, said: str) -> None:
 def test_a_server_that_does_not_answer_the_connect_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         queued = []
-        with pytest.raises(threadwire.ConnectError, match=r"within 0\.1 s"):  # noqa: PT012
+        with pytest.raises(threadwire.ConnectError, match=r"within 0\.1 s"):
             for _ in range(10):
                 queued.append(
                     threadwire.connect(f"tcp://127.0.0.1:{full.getsockname()[1]}", timeout=0.1)
@@ -352,7 +352,7 @@ def test_what_the_source_raises_comes_after_the_replies_before_it(serving: Servi
 
     got = []
     with threadwire.connect(serving(reverse).address) as client:
-        with pytest.raises(LookupError, match="no more"):  # noqa: PT012
+        with pytest.raises(LookupError, match="no more"):
             for reply in client.pipeline(source()):
                 got.append(reply)
         assert got == [b"ba", b"dc"]
@@ -383,7 +383,7 @@ def test_a_server_that_leaves_in_the_middle(serving: Serving) -> None:
 
     got = []
     with threadwire.connect(serving(twice).address) as client:
-        with pytest.raises(threadwire.ConnectionClosed):  # noqa: PT012
+        with pytest.raises(threadwire.ConnectionClosed):
             for reply in client.pipeline([b"1", b"2", b"3"]):
                 got.append(reply)
     assert got == [b"1"]

@@ -279,7 +279,7 @@ def test_two_threads_may_not_receive_at_once(serving: Serving) -> None:
         listener = threading.Thread(target=listen)
         listener.start()
         wait_for(ready)
-        eventually(lambda: connection._receive_lock.locked())
+        eventually(connection._receive_lock.locked)
         with pytest.raises(threadwire.UsageError, match="another thread"):
             connection.receive()
         connection.send(b"ok")

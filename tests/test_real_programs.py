@@ -43,7 +43,12 @@ def test_the_exercises_client_against_our_server() -> None:
 def test_many_of_the_exercises_clients_at_once() -> None:
     """Its own server would let the second one in when the first says goodbye."""
     with served() as server:
-        command = [sys.executable, EXERCISE / "client.py", "127.0.0.1", str(server.address.port)]
+        command = [
+            sys.executable,
+            str(EXERCISE / "client.py"),
+            "127.0.0.1",
+            str(server.address.port),
+        ]
         clients = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             for _ in range(5)

@@ -25,7 +25,7 @@ CLIENTS = 24
 LARGEST = 3000
 
 
-def handler(message: bytes) -> threadwire.Framing | bytes | None | list[bytes]:
+def handler(message: bytes) -> threadwire.Framing | bytes | list[bytes] | None:
     """Answers that depend on the message: one, none, two, and now and then late."""
     kind = message[:1]
     if kind == b"n":

@@ -24,7 +24,7 @@ from typing import Self
 from . import limits
 from .address import Address, parse_address
 from .errors import CloseReason, ConnectionClosed, FramingError, TimeLimitError, UsageError
-from .framing import Framing, Lines, require_bytes
+from .framing import BytesLike, Framing, Lines, require_bytes
 from .pipeline import Pipeline
 from .transport import Stream, dial
 
@@ -101,7 +101,7 @@ class Client:
         """Whether this end has been closed, by ``close()`` or after a failure."""
         return self._closed
 
-    def request(self, message: bytes, timeout: float | None = None) -> bytes:
+    def request(self, message: BytesLike, timeout: float | None = None) -> bytes:
         """Send ``message`` and return the reply to it.
 
         Several threads may do so; each gets its own reply. The timeout, in seconds,
@@ -117,7 +117,7 @@ class Client:
                 self.close()  # the reply may yet come, and would answer the next request
                 raise
 
-    def send(self, message: bytes, timeout: float | None = None) -> None:
+    def send(self, message: BytesLike, timeout: float | None = None) -> None:
         """Send ``message``, waiting for nothing but room to send it.
 
         Many sends without a receive fill both ends' buffers and block; use
@@ -143,7 +143,7 @@ class Client:
 
     def pipeline(
         self,
-        messages: Iterable[bytes],
+        messages: Iterable[BytesLike],
         *,
         window: int = limits.PIPELINE_WINDOW.whole,
         timeout: float | None = None,
@@ -164,7 +164,7 @@ class Client:
 
     def pipeline_batches(
         self,
-        messages: Iterable[bytes],
+        messages: Iterable[BytesLike],
         *,
         window: int = limits.PIPELINE_WINDOW.whole,
         timeout: float | None = None,
@@ -262,7 +262,7 @@ class Client:
         if self._closed and not self._users:
             self._stream.close()
 
-    def _send(self, message: bytes, seconds: float | None, deadline: float | None) -> None:
+    def _send(self, message: BytesLike, seconds: float | None, deadline: float | None) -> None:
         require_bytes(message)
         data = self._codec.encode(bytes(message))
         with self._turn(self._send_lock, seconds, deadline), self._using():

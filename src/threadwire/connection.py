@@ -45,7 +45,7 @@ from .errors import (
     TimeLimitError,
     UsageError,
 )
-from .framing import Codec, require_bytes
+from .framing import BytesLike, Codec, require_bytes
 from .limits import LINGER_BYTES, LINGER_TIMEOUT, READ_SIZE
 from .transport import Stream
 
@@ -169,7 +169,7 @@ class Connection:
         """Why it ended, or ``None`` while it is open."""
         return self._close_reason
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: BytesLike) -> None:
         """Send one message; from any thread.
 
         Blocks while the peer does not read, at most ``write_timeout`` without any
@@ -237,7 +237,7 @@ class Connection:
                 raise TimeLimitError("message", timeout or 0.0)
         return None
 
-    def send_reply(self, message: bytes | bytearray | memoryview) -> None:
+    def send_reply(self, message: BytesLike) -> None:
         """Any thread: send, even when closing, what answers a message already taken."""
         if type(message) is not bytes:
             require_bytes(message)

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from .errors import CloseReason, ConnectionClosed, TimeLimitError
-from .framing import Codec, require_bytes
+from .framing import BytesLike, Codec, require_bytes
 from .limits import LINGER_TIMEOUT, PIPELINE_BYTES
 from .transport import Stream
 
@@ -56,7 +56,7 @@ class Pipeline:
         self._asleep = False
         self._wake_reader, self._wake_writer = -1, -1
 
-    def run(self, messages: Iterable[bytes]) -> Iterator[list[bytes]]:
+    def run(self, messages: Iterable[BytesLike]) -> Iterator[list[bytes]]:
         """Yield the replies, those that came together in one list."""
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
@@ -77,7 +77,7 @@ class Pipeline:
 
     # The feeder's thread.
 
-    def _feed(self, messages: Iterable[bytes]) -> None:
+    def _feed(self, messages: Iterable[BytesLike]) -> None:
         error: BaseException | None = None
         try:
             for message in messages:

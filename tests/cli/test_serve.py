@@ -329,8 +329,8 @@ def test_a_socket_that_the_process_was_started_with() -> None:
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        assert server.stdout is not None
         try:
-            assert server.stdout is not None
             assert f":{given.getsockname()[1]} " in server.stdout.readline()
             address = threadwire.Address("tcp", "127.0.0.1", given.getsockname()[1])
             with Peer(address) as peer:

@@ -94,12 +94,11 @@ def test_clients_over_the_limit_wait_in_the_backlog(events: Events) -> None:
 
 def test_the_last_place_taken_is_no_event_while_nobody_waits(events: Events) -> None:
     made, admitting, permits = listener(), Admitting(), Permits(1)
-    with accepting(made, permits, admitting):
+    with accepting(made, permits, admitting), Peer(made.address):
+        eventually(lambda: admitting.streams)
+        permits.give_back()
         with Peer(made.address):
-            eventually(lambda: admitting.streams)
-            permits.give_back()
-            with Peer(made.address):
-                eventually(lambda: len(admitting.streams) == 2)
+            eventually(lambda: len(admitting.streams) == 2)
     assert not events.named("accept-paused")
 
 

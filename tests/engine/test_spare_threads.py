@@ -36,8 +36,12 @@ def test_an_idle_thread_is_used_again() -> None:
 def test_busy_threads_do_not_hold_up_new_jobs() -> None:
     threads = SpareThreads("t")
     together = threading.Barrier(20)
+
+    def meet() -> None:
+        together.wait(PATIENCE)
+
     for _ in range(20):
-        threads.run(lambda: together.wait(PATIENCE) and None)
+        threads.run(meet)
     eventually(lambda: len(threads._idle) == 20)
     assert threads.close(patience) == []
 

@@ -64,22 +64,22 @@ def test_encoding(delimiter: bytes, message: bytes, wire: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("delimiter", "message"),
+    ("delimiter", "message", "problem"),
     [
-        (b"\0", b"\0"),
-        (b"\0", b"a\0b"),
-        (b"\r\n", b"a\r\n"),
-        (b"\r\n", b"\r\nb"),
-        (b"aa", b"baab"),
-        pytest.param(b"aa", b"ba", id="its end and the delimiter's beginning make a delimiter"),
-        pytest.param(b"aba", b"ab", id="so do its last two bytes"),
-        (b"aba", b"xab"),
+        (b"\0", b"\0", "contains the delimiter"),
+        (b"\0", b"a\0b", "contains the delimiter"),
+        (b"\r\n", b"a\r\n", "contains the delimiter"),
+        (b"\r\n", b"\r\nb", "contains the delimiter"),
+        (b"aa", b"baab", "contains the delimiter"),
+        (b"aa", b"ba", "hold an earlier delimiter"),
+        (b"aba", b"ab", "hold an earlier delimiter"),
+        (b"aba", b"xab", "hold an earlier delimiter"),
     ],
 )
 def test_what_would_be_read_back_otherwise_cannot_be_encoded(
-    delimiter: bytes, message: bytes
+    delimiter: bytes, message: bytes, problem: str
 ) -> None:
-    with pytest.raises(UnencodableMessage) as caught:
+    with pytest.raises(UnencodableMessage, match=problem) as caught:
         Delimited(delimiter).codec().encode(message)
     assert caught.value.size == len(message)
     assert repr(delimiter) in caught.value.framing
@@ -118,5 +118,5 @@ def test_without_a_delimiter_it_is_refused_as_soon_as_none_can_begin_within_the_
 
 @pytest.mark.parametrize("delimiter", [b"", "\n", None, 3, bytearray(b"\0")])
 def test_a_delimiter_is_one_or_more_bytes(delimiter: bytes) -> None:
-    with pytest.raises(UsageError, match="^delimiter must be one or more bytes, not "):
+    with pytest.raises(UsageError, match=r"^delimiter must be one or more bytes, not "):
         Delimited(delimiter)

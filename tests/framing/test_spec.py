@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from threadwire import (
@@ -92,6 +94,10 @@ def test_an_unknown_framing_is_answered_with_those_known(spec: str) -> None:
         ("length:9", "size must be 1 to 8 bytes, not 9"),
         ("length:4:middle", "'middle' is not one of big, little, offset=N, inclusive"),
         ("length:4:", "'' is not one of"),
+        ("length:4:big:little", "'little' says again what was said before it"),
+        ("length:4:big:big", "'big' says again"),
+        ("length:4:offset=1:offset=2", "'offset=2' says again"),
+        ("length:4:inclusive:inclusive", "'inclusive' says again"),
         ("length:4:offset", "'offset' is not one of"),
         ("length:4:offset=", "offset must be a whole number, not ''"),
         ("length:4:offset=-1", "offset must be a whole number, not '-1'"),
@@ -109,6 +115,12 @@ def test_a_wrong_part_is_named(spec: str, problem: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_framing(spec)
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", [None, 4, b"lines", Lines()])
+def test_a_spec_is_text(spec: Any) -> None:
+    with pytest.raises(UsageError, match="is a string, not "):
+        parse_framing(spec)
 
 
 @pytest.mark.parametrize(
@@ -144,11 +156,13 @@ framings: st.SearchStrategy[Framing] = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(framings)
 def test_what_is_written_can_be_parsed(framing: Framing) -> None:
     assert parse_framing(str(framing)) == framing
 
 
+@settings(deadline=None)
 @given(st.text() | st.from_regex(r"(delimited|length|lines):[\\x0-9a-z:=]*", fullmatch=True))
 def test_any_other_text_is_a_usage_error(text: str) -> None:
     try:

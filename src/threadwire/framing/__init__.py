@@ -10,7 +10,7 @@ Each is usable alone::
     codec.encode(b"four")  # b"four\\n"
 """
 
-from .codec import Codec, Framing, require_bytes
+from .codec import BytesLike, Codec, Framing, require_bytes
 from .delimited import Delimited, Lines
 from .length import LengthPrefixed, Netstring
 from .raw import Auto, Raw
@@ -19,6 +19,7 @@ from .spec import SPEC_HELP, parse_framing
 __all__ = [
     "SPEC_HELP",
     "Auto",
+    "BytesLike",
     "Codec",
     "Delimited",
     "Framing",

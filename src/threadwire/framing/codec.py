@@ -24,11 +24,15 @@ Rules that every codec keeps:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TypeAlias
 
 from ..errors import TruncatedMessage, UsageError
 from ..limits import MAX_MESSAGE
 
-__all__ = ["BufferedCodec", "Codec", "Framing", "require_bytes"]
+__all__ = ["BufferedCodec", "BytesLike", "Codec", "Framing", "require_bytes"]
+
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+"""What may be sent as a message; what is received is always ``bytes``."""
 
 
 class Framing(ABC):
