@@ -147,7 +147,6 @@ def test_text_and_fields(error: Exception, text: str, fields: dict[str, object])
 
 
 @examples
-@pytest.mark.xfail(reason="the errors of framings lose their arguments", strict=False)
 def test_copies_and_pickles_are_whole(
     error: Exception, text: str, fields: dict[str, object]
 ) -> None:
@@ -157,7 +156,6 @@ def test_copies_and_pickles_are_whole(
         assert {name: getattr(twin, name) for name in fields} == fields
 
 
-@pytest.mark.xfail(reason="OSError takes the first argument for it", strict=True)
 def test_a_time_limit_has_no_error_number() -> None:
     assert TimeLimitError("reply", 1.0).errno is None
 

@@ -186,9 +186,7 @@ class AsyncCall:
         AsyncMethod().handle,
         functools.partial(coroutine),
         threadwire.session(coroutine),  # type: ignore[type-var]
-        pytest.param(
-            AsyncCall(), marks=pytest.mark.xfail(reason="__call__ is not looked at", strict=True)
-        ),
+        AsyncCall(),
     ],
 )
 def test_async_functions_are_refused(function: Callable[..., Any]) -> None:

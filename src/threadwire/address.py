@@ -59,7 +59,7 @@ def parse_address(text: str | Address) -> Address:
             raise AddressError(text, "the path must be absolute, as in unix:///run/app.sock")
         return Address("unix", path=rest)
     if scheme == "fd":
-        if not (rest.isascii() and rest.isdigit()):
+        if not (rest.isascii() and rest.isdigit() and len(rest) < 10):
             raise AddressError(text, "the descriptor must be a number, as in fd://3")
         return Address("fd", port=int(rest))
     raise AddressError(text, f"unknown scheme {scheme!r}; {_FORMS}")
@@ -69,13 +69,13 @@ def _parse_tcp(text: str, rest: str) -> Address:
     host, colon, port = rest.removesuffix("/").rpartition(":")
     if not colon or not port:
         raise AddressError(text, "no port; write tcp://HOST:PORT")
-    if not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not (port.isascii() and port.isdigit() and len(port) < 10) or int(port) > 65535:
         raise AddressError(text, f"the port must be 0 to 65535, not {port!r}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         raise AddressError(text, "an IPv6 address stands in brackets, as in tcp://[::1]:12345")
-    if any(character in host for character in "/@?#[]\0 "):
+    if not host.isprintable() or any(character in host for character in "/@?#[] "):
         raise AddressError(text, f"{host!r} is not a host")
     return Address("tcp", host, int(port))
 

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import enum
 import os
+from typing import Any
 
 __all__ = [
     "AddressError",
@@ -119,6 +120,10 @@ class _AddressFailure(ThreadwireError, OSError):
         super().__init__(number, self.problem)
         self.address = address
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        cause = self.problem if self.errno is None else OSError(self.errno, self.problem)
+        return type(self), (self.address, cause)
+
     def __str__(self) -> str:
         return f"cannot {self._doing} {self.address}: {self.problem}"
 
@@ -142,7 +147,8 @@ class TimeLimitError(ThreadwireError, TimeoutError):
     """
 
     def __init__(self, waiting_for: str, seconds: float) -> None:
-        super().__init__(waiting_for, seconds)
+        super().__init__()
+        self.args = (waiting_for, seconds)
         self.waiting_for = waiting_for
         self.seconds = seconds
 
@@ -187,6 +193,7 @@ class MessageTooLarge(FramingError):
 
     def __init__(self, limit: int, size: int, position: int) -> None:
         super().__init__(position)
+        self.args = (limit, size, position)
         self.limit = limit
         self.size = size
 
@@ -202,6 +209,7 @@ class MalformedMessage(FramingError):
 
     def __init__(self, problem: str, position: int) -> None:
         super().__init__(position)
+        self.args = (problem, position)
         self.problem = problem
 
     def __str__(self) -> str:
@@ -213,6 +221,7 @@ class TruncatedMessage(FramingError):
 
     def __init__(self, size: int, position: int) -> None:
         super().__init__(position)
+        self.args = (size, position)
         self.size = size
 
     def __str__(self) -> str:

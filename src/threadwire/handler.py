@@ -50,7 +50,7 @@ class Handler:
         self.name = getattr(function, "__qualname__", None) or type(function).__qualname__
         if not callable(function):
             raise HandlerError(f"a handler must be a function, not {function!r}")
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        if _is_async(function) or _is_async(type(function).__call__):
             raise HandlerError(
                 f"handler {self.name} is an async function; threadwire calls plain ones, "
                 "which may block: write def instead of async def"
@@ -79,6 +79,10 @@ class Handler:
 def as_handler(handler: Callable[..., Any] | Handler) -> Handler:
     """``handler`` as the engine calls it; raises :class:`~threadwire.HandlerError`."""
     return handler if isinstance(handler, Handler) else Handler(handler)
+
+
+def _is_async(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _positional_arguments(function: Callable[..., Any]) -> range | None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 
 from .errors import UsageError
 
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-zµ]*)\s*", re.ASCII)
+
+_MOST_DIGITS = 30  # of a size: more than anybody has, and than int() refuses
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _BYTES = {
@@ -32,16 +35,20 @@ def parse_duration(text: str) -> float:
     match = _NUMBER.fullmatch(text)
     if match is None or (factor := _SECONDS.get(match[2])) is None:
         raise UsageError(f"{text!r} is not a duration; write 500ms, 2s, 1m or plain seconds")
-    return float(match[1]) * factor
+    seconds = float(match[1]) * factor
+    if seconds == math.inf:
+        raise UsageError(f"{text!r} is too long a duration")
+    return seconds
 
 
 def parse_size(text: str) -> int:
     """Bytes in ``text``; raises :class:`UsageError`."""
     match = _NUMBER.fullmatch(text)
-    if match is None or (factor := _BYTES.get(match[2].lower())) is None:
+    factor = _BYTES.get(match[2].lower()) if match else None
+    if match is None or factor is None or len(match[1]) > _MOST_DIGITS:
         raise UsageError(f"{text!r} is not a size; write 64KiB, 1MiB or plain bytes")
-    size = float(match[1]) * factor if "." in match[1] else int(match[1]) * factor
-    if size != int(size):
+    size = Fraction(match[1]) * factor
+    if size.denominator != 1:
         raise UsageError(f"{text!r} is not a whole number of bytes")
     return int(size)
 
@@ -50,7 +57,7 @@ def format_duration(seconds: float) -> str:
     """``seconds`` for people: ``250 µs``, ``12.3 ms``, ``2.5 s``, ``3 m 5 s``, ``2 h 5 m``."""
     if seconds < 0.001:
         return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1e3:.3g} ms"
     if seconds < 60:
         return f"{seconds:.3g} s"
@@ -66,5 +73,5 @@ def format_size(size: int) -> str:
         return f"{size} B"
     for factor, unit in ((1 << 10, "KiB"), (1 << 20, "MiB"), (1 << 30, "GiB")):
         if size < factor << 10 or unit == "GiB":
-            return f"{size / factor:.4g} {unit}"
+            return f"{float(f'{size / factor:.4g}'):.16g} {unit}"
     raise AssertionError("unreachable")

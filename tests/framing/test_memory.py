@@ -130,7 +130,6 @@ def test_nor_does_a_stream_that_is_never_without_a_begun_message(
 
 @pytest.mark.parametrize("framing", [*FRAMINGS, Raw()], ids=str)
 @pytest.mark.parametrize("pieces", [1, 1000], ids=["whole", "in pieces"])
-@pytest.mark.xfail(reason="let go of only when more is fed", strict=False)
 def test_when_all_messages_are_taken_their_bytes_are_let_go_of(
     framing: Framing, pieces: int, peak: Callable[[], int]
 ) -> None:
@@ -139,6 +138,7 @@ def test_when_all_messages_are_taken_their_bytes_are_let_go_of(
     for piece in in_pieces(-(-len(wire) // pieces))(wire):
         codec.feed(piece)
         codec.next_message()
+    assert codec.next_message() is None
     assert codec.unread == 0
     del wire, piece
     peak()

@@ -169,16 +169,7 @@ def test_a_message_is_encoded_so_that_it_is_read_back_or_not_at_all(
         assert caught.value.size == len(message)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=pytest.mark.xfail(reason="digits, then something else"))
-        if case.framing == Netstring()
-        else case
-        for case in MARKED
-    ],
-    ids=lambda case: repr(case.framing),
-)
+@marked
 @modest
 @given(data=st.data())
 def test_how_any_bytes_are_cut_changes_neither_messages_nor_violation(

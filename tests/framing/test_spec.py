@@ -179,7 +179,6 @@ def test_any_other_text_is_a_usage_error(text: str) -> None:
         pytest.param("length:" + "1" * 5000, id="more digits than int() takes"),
     ],
 )
-@pytest.mark.xfail(reason="another ValueError comes through", strict=True)
 def test_what_python_refuses_is_a_usage_error_too(spec: str) -> None:
     with pytest.raises(UsageError):
         parse_framing(spec)

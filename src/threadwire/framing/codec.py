@@ -155,8 +155,14 @@ class BufferedCodec(Codec):
         return bytes(memoryview(buffer)[begin:end])
 
     def _incomplete(self) -> None:
-        """No whole message is there: a value, or, at the end of the stream, a violation."""
-        if self._ended and self.unread:
+        """No whole message is there: a value, or, at the end of the stream, a violation.
+
+        A buffer that is used up is let go of here, once a read instead of once a message.
+        """
+        if self._start == len(self._buffer):
+            self._passed += self._start
+            self._buffer, self._start = b"", 0
+        elif self._ended:
             raise TruncatedMessage(self.unread, self._position)
 
 

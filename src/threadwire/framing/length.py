@@ -165,15 +165,17 @@ class _NetstringCodec(BufferedCodec):
     def _read_header(self, start: int) -> bool:
         """Whether the length has come whole; a number is at most ``_digits`` bytes long."""
         header = bytes(self._buffer[start : start + self._digits + 1])
-        digits, colon, _ = header.partition(b":")
-        if digits and not digits.isdigit():
-            raise MalformedMessage("a netstring's length must be digits alone", self._position)
+        rest = header.lstrip(b"0123456789")
+        digits = header[: len(header) - len(rest)]
+        # In the order of the bytes, so that their chunking makes no difference.
         if len(digits) > 1 and digits.startswith(b"0"):
             raise MalformedMessage("a netstring's length has a leading zero", self._position)
         if len(digits) > self._digits or (digits and int(digits) > self._limit):
             raise MessageTooLarge(self._limit, int(digits), self._position)
-        if not colon:
+        if not rest:
             return False
+        if not rest.startswith(b":"):
+            raise MalformedMessage("a netstring's length must be digits alone", self._position)
         if not digits:
             raise MalformedMessage("a netstring without a length", self._position)
         self._body = len(digits) + 1

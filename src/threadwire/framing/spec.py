@@ -31,6 +31,10 @@ def parse_framing(spec: str) -> Framing:
     given: object = spec
     if not isinstance(given, str):
         raise UsageError(f"a framing's spec is a string, not {given!r}; write one of: {SPEC_HELP}")
+    try:
+        spec.encode()
+    except UnicodeEncodeError:
+        raise UsageError(rf"framing {spec!r} is not text; write bytes as in \x03") from None
     name, _, rest = spec.partition(":")
     simple: dict[str, Framing] = {
         "auto": Auto(),
@@ -95,6 +99,6 @@ def _parse_length(rest: str, spec: str) -> Framing:
 
 
 def _whole(text: str, what: str, spec: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise UsageError(f"framing {spec!r}: {what} must be a whole number, not {text!r}")
     return int(text)
