@@ -6,8 +6,7 @@
  *   cc -O2 -Wall -Wextra -o loadgen loadgen.c
  *   ./loadgen --help
  *
- * Line n of client c is a pure function of (c, n), and so is its reply.  No
- * line is ever stored: what is left to send and what must arrive next follow
+ * No line is ever stored: what is left to send and what must arrive next follow
  * from the number of bytes sent and received on the connection.
  *
  * Exit status: 0 all replies right, 1 a wrong reply or a broken connection,
@@ -16,7 +15,6 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
-#include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -32,34 +30,18 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STAMP 8               /* characters naming client and line number */
-#define SHIFTS 4096           /* different starts of a line's filler */
+#include "histogram.h"
+#include "lines.h"
+#include "options.h"
+
 #define BUFFER (256 * 1024)
 #define COPIED 4096           /* lines up to this size are sent by copying */
-#define MAX_PREFIX 64
 #define MAX_EVENTS 512
 #define OPENING 64            /* connections being set up at a time */
 #define SETUP_SECONDS 30
 #define DRAIN_SECONDS 5        /* for the replies still due at the end */
 #define MIXED_DRAIN_SECONDS 1
 #define MAX_ERRORS 1000
-
-enum mode { MESSAGES, CONNECT, IDLE };
-static const char *const mode_names[] = {"messages", "connect", "idle"};
-
-static struct {
-    const char *host;
-    int port;
-    enum mode mode;
-    unsigned clients, pipeline, sleepers;
-    size_t size;
-    double seconds, warmup, sleep_ms;
-    const char *prefix;
-    bool json, remote;
-} options = {
-    .host = "127.0.0.1", .mode = MESSAGES, .clients = 64, .pipeline = 1,
-    .size = 64, .seconds = 3, .warmup = 0.5, .prefix = "sleep ",
-};
 
 /* ------------------------------------------------------------------ time */
 
@@ -73,49 +55,6 @@ static uint64_t now_ns(void)
 static uint64_t seconds_ns(double seconds)
 {
     return (uint64_t)(seconds * 1e9);
-}
-
-/* ------------------------------------------------------------- histogram */
-
-/* 128 buckets to each power of two: a bucket is at most 1/128 of its value
- * wide and its middle is reported, so the error stays under 0.4 %. */
-#define SUB_BITS 7
-#define BUCKETS ((64 - SUB_BITS + 1) << SUB_BITS)
-
-struct histogram {
-    uint64_t counts[BUCKETS], count, sum, max;
-};
-
-static void histogram_add(struct histogram *h, uint64_t value)
-{
-    unsigned exponent = 0;
-    if (value >> (SUB_BITS + 1))
-        exponent = 63u - (unsigned)__builtin_clzll(value) - SUB_BITS;
-    h->counts[((uint64_t)exponent << SUB_BITS) + (value >> exponent)]++;
-    h->count++;
-    h->sum += value;
-    if (value > h->max)
-        h->max = value;
-}
-
-static double histogram_at(const struct histogram *h, double quantile)
-{
-    double exact = quantile * (double)h->count;
-    uint64_t wanted = (uint64_t)exact, seen = 0;
-    if ((double)wanted < exact || wanted == 0)
-        wanted++;
-    for (uint64_t i = 0; i < BUCKETS; i++) {
-        seen += h->counts[i];
-        if (seen < wanted)
-            continue;
-        if (i < 2u << SUB_BITS)
-            return (double)i;
-        uint64_t exponent = (i >> SUB_BITS) - 1;
-        uint64_t low = (i - (exponent << SUB_BITS)) << exponent;
-        double middle = (double)low + (double)(1ull << exponent) / 2;
-        return middle < (double)h->max ? middle : (double)h->max;
-    }
-    return (double)h->max;
 }
 
 /* --------------------------------------------------------------- clients */
@@ -139,15 +78,12 @@ struct group {
 };
 
 static struct client *clients;
-static struct sockaddr_in target;
 static int epoll_fd;
 static struct group quick, slow;
 static uint64_t errors, measure_from, measure_until;
 static unsigned answered;     /* connections whose first line is answered */
 static bool running, draining;
 static volatile sig_atomic_t stopped;
-static char *filler, *rellif; /* the second is the first reversed */
-static size_t filler_length, prefix_length;
 
 static void on_signal(int number)
 {
@@ -161,77 +97,10 @@ static void die(int status, const char *what)
     exit(status);
 }
 
-/* The alphabet has no space: no quick line begins with the slow prefix. */
-static const char alphabet[65] =
-    "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
-
-static void make_filler(void)
+/* A line of this connection, counted from 0. */
+static struct line line_of(const struct client *c, uint64_t number)
 {
-    uint64_t state = 88172645463325252u;
-    filler_length = options.size + MAX_PREFIX + SHIFTS;
-    filler = malloc(filler_length);
-    rellif = malloc(filler_length);
-    if (!filler || !rellif)
-        die(2, "malloc");
-    for (size_t i = 0; i < filler_length; i++) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        filler[i] = alphabet[state >> 58];
-        rellif[filler_length - 1 - i] = filler[i];
-    }
-}
-
-static void make_stamp(char stamp[STAMP], unsigned id, uint64_t number)
-{
-    for (int i = 0; i < 3; i++)
-        stamp[i] = alphabet[(id >> (6 * (2 - i))) & 63];
-    for (int i = 3; i < STAMP; i++)
-        stamp[i] = alphabet[(number >> (6 * (STAMP - 1 - i))) & 63];
-}
-
-static size_t filler_shift(const struct client *c, uint64_t number)
-{
-    return (c->id * 977u + number * 31u) % SHIFTS;
-}
-
-/* The first line of a slow client is as long as its others but has no prefix:
- * it is the one that shows that the server has accepted the connection. */
-static size_t head_length(const struct client *c, uint64_t number)
-{
-    return STAMP + (c->slow && number ? prefix_length : 0);
-}
-
-/* A line: prefix and stamp; filler; newline. */
-static void line_parts(const struct client *c, uint64_t number,
-                       char head[MAX_PREFIX + STAMP], struct iovec parts[3])
-{
-    size_t head_size = head_length(c, number), before = head_size - STAMP;
-    memcpy(head, options.prefix, before);
-    make_stamp(head + before, c->id, number);
-    parts[0] = (struct iovec){head, head_size};
-    parts[1] = (struct iovec){filler + filler_shift(c, number),
-                              c->length - 1 - head_size};
-    parts[2] = (struct iovec){"\n", 1};
-}
-
-/* Its reply: filler reversed; stamp and prefix reversed, newline. */
-static void reply_parts(const struct client *c, uint64_t number,
-                        char tail[MAX_PREFIX + STAMP + 1],
-                        struct iovec parts[2])
-{
-    size_t head_size = head_length(c, number), before = head_size - STAMP;
-    size_t body = c->length - 1 - head_size;
-    char stamp[STAMP];
-    make_stamp(stamp, c->id, number);
-    for (size_t i = 0; i < STAMP; i++)
-        tail[i] = stamp[STAMP - 1 - i];
-    for (size_t i = 0; i < before; i++)
-        tail[STAMP + i] = options.prefix[before - 1 - i];
-    tail[head_size] = '\n';
-    parts[0] = (struct iovec){
-        rellif + filler_length - filler_shift(c, number) - body, body};
-    parts[1] = (struct iovec){tail, head_size + 1};
+    return (struct line){c->id, c->slow, c->length, c->first + number};
 }
 
 static void client_wait_for(struct client *c, uint32_t events)
@@ -311,13 +180,15 @@ static void client_send(struct client *c)
     uint64_t limit = send_limit(c);
     uint32_t events = EPOLLIN;
     while (c->sent < limit) {
+        struct line next;
         struct iovec parts[3];
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
         uint64_t number = c->sent / c->length, ready = c->sent;
         size_t skip = c->sent % c->length, size = 0;
         if (c->length <= COPIED) {
             for (; ready < limit && size + c->length <= BUFFER; number++) {
-                line_parts(c, c->first + number, head, parts);
+                next = line_of(c, number);
+                line_parts(&next, head, parts);
                 char *end = buffer + size;
                 for (int i = 0; i < 3; i++)
                     end = mempcpy(end, parts[i].iov_base, parts[i].iov_len);
@@ -327,7 +198,8 @@ static void client_send(struct client *c)
             parts[0] = (struct iovec){buffer + skip, size - skip};
             message.msg_iovlen = 1;
         } else {
-            line_parts(c, c->first + number, head, parts);
+            next = line_of(c, number);
+            line_parts(&next, head, parts);
             ready = (number + 1) * c->length;
             for (int i = 0; i < 3 && skip; i++) {
                 size_t part = parts[i].iov_len < skip ? parts[i].iov_len : skip;
@@ -402,7 +274,8 @@ static bool client_receive(struct client *c)
         uint64_t line = c->received / c->length;
         if (line >= c->sent / c->length)
             wrong_reply(c, NULL, got, left);
-        reply_parts(c, c->first + line, tail, parts);
+        struct line asked = line_of(c, line);
+        reply_parts(&asked, tail, parts);
         size_t skip = c->received % c->length;
         for (int i = 0; i < 2 && left; i++) {
             if (skip >= parts[i].iov_len) {
@@ -624,19 +497,6 @@ static void run_idle(void)
 
 /* --------------------------------------------------------------- results */
 
-static void print_latency_json(const struct histogram *h)
-{
-    if (!h->count) {
-        printf("null");
-        return;
-    }
-    printf("{\"p50\": %.3f, \"p90\": %.3f, \"p99\": %.3f, \"p999\": %.3f, "
-           "\"max\": %.3f, \"mean\": %.3f}",
-           histogram_at(h, 0.5) / 1e3, histogram_at(h, 0.9) / 1e3,
-           histogram_at(h, 0.99) / 1e3, histogram_at(h, 0.999) / 1e3,
-           (double)h->max / 1e3, (double)h->sum / (double)h->count / 1e3);
-}
-
 static void print_json(void)
 {
     uint64_t n = quick.latency.count;
@@ -664,18 +524,6 @@ static void print_json(void)
     printf(", \"errors\": %llu}\n", (unsigned long long)errors);
 }
 
-static void print_latency(const struct histogram *h)
-{
-    if (!h->count) {
-        printf("no reply");
-        return;
-    }
-    printf("p50 %.1f p90 %.1f p99 %.1f p99.9 %.1f max %.1f mean %.1f us",
-           histogram_at(h, 0.5) / 1e3, histogram_at(h, 0.9) / 1e3,
-           histogram_at(h, 0.99) / 1e3, histogram_at(h, 0.999) / 1e3,
-           (double)h->max / 1e3, (double)h->sum / (double)h->count / 1e3);
-}
-
 static void print_human(void)
 {
     double rate = (double)quick.latency.count / options.seconds;
@@ -695,101 +543,6 @@ static void print_human(void)
 }
 
 /* ------------------------------------------------------------------ main */
-
-static const char usage[] =
-    "usage: loadgen --port PORT [options]\n"
-    "  --mode messages|connect|idle   (messages)\n"
-    "  --host ADDRESS       IPv4 address to connect to (127.0.0.1)\n"
-    "  --allow-remote       let the address be outside 127.0.0.0/8\n"
-    "  --clients N          connections at a time (64)\n"
-    "  --size BYTES         of a message, newline not counted (64, at least 8)\n"
-    "  --pipeline K         messages in flight per client (1)\n"
-    "  --seconds S          measured time, or time to hold idle ones (3)\n"
-    "  --warmup S           time before it (0.5)\n"
-    "  --sleepers N         this many of the clients are slow ones, with one\n"
-    "                       message in flight, reported apart (0)\n"
-    "  --slow-prefix TEXT   begins each line of a slow client (\"sleep \")\n"
-    "  --sleep-ms MS        a slow reply sooner than this is wrong (0)\n"
-    "  --json               print one JSON object; latencies in microseconds\n"
-    "idle mode prints \"holding N\" when all connections are up, and ends\n"
-    "after --seconds, on SIGTERM or at the end of standard input.\n";
-
-static void wrong_use(const char *what)
-{
-    fprintf(stderr, "loadgen: %s\n%s", what, usage);
-    exit(2);
-}
-
-static double number(const char *text, double low, double high)
-{
-    char *end;
-    double value = strtod(text, &end);
-    if (end == text || *end || !(value >= low && value <= high)) {
-        fprintf(stderr, "loadgen: %s is not a number from %.10g to %.10g\n", text,
-                low, high);
-        exit(2);
-    }
-    return value;
-}
-
-static void parse_options(int argc, char **argv)
-{
-    static const struct option known[] = {
-        {"host", 1, 0, 'h'},     {"port", 1, 0, 'p'},
-        {"mode", 1, 0, 'm'},     {"clients", 1, 0, 'c'},
-        {"size", 1, 0, 'b'},     {"pipeline", 1, 0, 'k'},
-        {"seconds", 1, 0, 's'},  {"warmup", 1, 0, 'w'},
-        {"sleepers", 1, 0, 'n'}, {"slow-prefix", 1, 0, 'x'},
-        {"sleep-ms", 1, 0, 't'}, {"json", 0, 0, 'j'},
-        {"help", 0, 0, 'H'},     {"allow-remote", 0, 0, 'r'},
-        {0, 0, 0, 0},
-    };
-    int option;
-    while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-        switch (option) {
-        case 'h': options.host = optarg; break;
-        case 'p': options.port = (int)number(optarg, 1, 65535); break;
-        case 'm':
-            for (int i = 0; i <= IDLE; i++)
-                if (!strcmp(optarg, mode_names[i]))
-                    options.mode = (enum mode)i;
-            if (strcmp(optarg, mode_names[options.mode]))
-                wrong_use("unknown mode");
-            break;
-        case 'c': options.clients = (unsigned)number(optarg, 1, 200000); break;
-        case 'b': options.size = (size_t)number(optarg, STAMP, 1 << 30); break;
-        case 'k': options.pipeline = (unsigned)number(optarg, 1, 65536); break;
-        case 's': options.seconds = number(optarg, 0.01, 86400); break;
-        case 'w': options.warmup = number(optarg, 0, 3600); break;
-        case 'n': options.sleepers = (unsigned)number(optarg, 0, 200000); break;
-        case 'x': options.prefix = optarg; break;
-        case 't': options.sleep_ms = number(optarg, 0, 1e6); break;
-        case 'j': options.json = true; break;
-        case 'r': options.remote = true; break;
-        case 'H': fputs(usage, stdout); exit(0);
-        default: fputs(usage, stderr); exit(2);
-        }
-    }
-    target = (struct sockaddr_in){.sin_family = AF_INET};
-    target.sin_port = htons((uint16_t)options.port);
-    if (optind < argc)
-        wrong_use("unexpected argument");
-    if (!options.port)
-        wrong_use("--port is missing");
-    if (inet_pton(AF_INET, options.host, &target.sin_addr) != 1)
-        wrong_use("--host is not an IPv4 address");
-    bool loopback = ntohl(target.sin_addr.s_addr) >> 24 == 127;
-    if (!loopback && !options.remote)
-        wrong_use("--host is not a loopback address (see --allow-remote)");
-    options.remote = !loopback;
-    if (options.sleepers > options.clients)
-        wrong_use("more --sleepers than --clients");
-    if (options.sleepers && options.mode != MESSAGES)
-        wrong_use("--sleepers is for --mode messages");
-    if (strlen(options.prefix) > MAX_PREFIX || strchr(options.prefix, '\n') ||
-        !*options.prefix)
-        wrong_use("--slow-prefix is empty, too long or has a newline");
-}
 
 static void raise_file_limit(void)
 {
@@ -819,8 +572,8 @@ static void make_clients(void)
         c->slow = i < options.sleepers;
         c->window = c->slow || options.mode != MESSAGES ? 1 : options.pipeline;
         c->length = options.size + 1;
-        if (c->length < head_length(c, 1) + 1)
-            c->length = head_length(c, 1) + 1;
+        if (c->length < head_length(c->slow, 1) + 1)
+            c->length = head_length(c->slow, 1) + 1;
         c->started = calloc(c->window, sizeof *c->started);
         if (!c->started)
             die(2, "calloc");
@@ -830,9 +583,9 @@ static void make_clients(void)
 int main(int argc, char **argv)
 {
     parse_options(argc, argv);
-    prefix_length = strlen(options.prefix);
     raise_file_limit();
-    make_filler();
+    if (!prepare_lines(options.size, options.prefix))
+        die(2, "malloc");
     make_clients();
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGTERM, &action, NULL);
@@ -858,8 +611,7 @@ int main(int argc, char **argv)
         free(clients[i].started);
     }
     free(clients);
-    free(filler);
-    free(rellif);
+    free_lines();
     if (options.mode != IDLE && !options.sleepers && !quick.latency.count) {
         fprintf(stderr, "loadgen: no reply in the measured time\n");
         return 1;

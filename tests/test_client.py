@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -237,6 +238,54 @@ def test_a_server_that_resets(against: Callable[[Callable[[socket.socket], None]
             client.request(b"hello")
         assert caught.value.reason is CloseReason.PEER_RESET
         assert client.closed
+
+
+def test_a_server_that_resets_while_requests_are_under_way(
+    against: Callable[[Callable[[socket.socket], None]], str],
+) -> None:
+    def reset(connected: socket.socket) -> None:
+        connected.recv(1)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    with threadwire.connect(against(reset)) as client:
+        with pytest.raises(threadwire.ConnectionClosed) as caught:
+            list(client.pipeline([b"hello"] * 100))
+        assert caught.value.reason is CloseReason.PEER_RESET
+    with threadwire.connect(against(reset)) as client:
+        with pytest.raises(threadwire.ConnectionClosed) as caught:
+            for _ in range(10_000):
+                client.send(b"hello" * 100)
+        assert caught.value.reason is CloseReason.PEER_RESET
+        assert client.closed
+
+
+def test_a_framing_that_has_to_settle(
+    against: Callable[[Callable[[socket.socket], None]], str],
+) -> None:
+    def answer(connected: socket.socket) -> None:
+        connected.sendall(b"greeting")
+        connected.recv(1000)
+        connected.sendall(b"no newline")
+        connected.recv(1000)
+
+    with threadwire.connect(against(answer), framing=threadwire.Auto()) as client:
+        messages = iter(client)
+        assert next(messages) == b"greeting"
+        assert client.request(b"x") == b"no newline"
+    with threadwire.connect(against(answer), framing=threadwire.Auto(patience=60)) as client:
+        with pytest.raises(threadwire.TimeLimitError):
+            client.receive(timeout=0.05)
+
+
+def test_no_descriptor_for_a_connection(serving: Serving) -> None:
+    server = serving(reverse)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(threadwire.ConnectError, match="too many open files"):
+            threadwire.connect(server.address)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_server_that_sends_too_much(

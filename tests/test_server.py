@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import socket
 import threading
@@ -167,6 +168,31 @@ def test_drain_lets_a_handler_finish_and_answers_what_had_arrived(serving: Servi
         closer.join(PATIENCE)
 
 
+def test_drain_ends_with_the_message_that_what_had_arrived_leaves_begun(
+    serving: Serving,
+) -> None:
+    handling, go_on = threading.Event(), threading.Event()
+
+    def slow(message: bytes) -> bytes:
+        handling.set()
+        wait_for(go_on)
+        return message[::-1]
+
+    server = serving(slow)
+    with Peer(server.address) as peer:
+        peer.say(b"abc\nde")
+        wait_for(handling)
+        closer = threading.Thread(target=server.close)
+        closer.start()
+        eventually(lambda: server.connections[0].draining)
+        go_on.set()
+        assert peer.hear_line() == b"cba\n"
+        eventually(lambda: server.connections[0]._finishing)
+        peer.say(b"f\nlate\n")
+        assert peer.hear_all() == b"fed\n"
+        closer.join(PATIENCE)
+
+
 def test_drain_waits_for_a_message_that_has_begun(serving: Serving) -> None:
     server = serving(reverse)
     with Peer(server.address) as peer:
@@ -285,6 +311,47 @@ def test_two_handlers_may_close_their_server_at_the_same_time(serving: Serving) 
         two.say(b"\n")
         assert {one.hear_all(), two.hear_all()} <= {b"stopped\n", b""}
     assert server.wait(PATIENCE)
+
+
+def test_a_server_for_which_no_descriptors_or_thread_can_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as highest:
+        free = highest.fileno()
+    for more in (0, 1, 3, 4):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, hard))
+        try:
+            with pytest.raises(threadwire.ListenError, match="too many open files"):
+                threadwire.Server(reverse, "tcp://127.0.0.1:0").start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(threadwire.ListenError, match="can't start new thread"):
+            threadwire.Server(reverse, "tcp://127.0.0.1:0").start()
+
+
+def test_a_client_for_whom_no_thread_can_be_had_is_refused(
+    serving: Serving, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    server = serving(reverse)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with Peer(server.address) as refused:
+            assert refused.hear_all() == b""
+    assert server.connections == ()
+    with Peer(server.address) as peer:
+        peer.say(b"ab\n")
+        assert peer.hear_line() == b"ba\n"
+    assert events.named("accept-paused")[0]["reason"] == "can't start new thread"
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from . import events, limits
 from .address import Address, parse_address
 from .connection import Connection
 from .engine import Acceptor, Permits, SpareThreads, serve_connection
-from .errors import CloseReason, UsageError
+from .errors import CloseReason, ListenError, UsageError
 from .framing import Framing, Lines
 from .handler import Handler, MessageHandler, SessionHandler, as_handler
 from .transport import Listener, Stream, listen
@@ -153,10 +153,14 @@ class Server:
                     listeners += listen(address, self._backlog)
                 acceptor = Acceptor(listeners, self._permits, self._admit, "threadwire-acceptor")
                 acceptor.start()
-            except BaseException:
+            except BaseException as error:
                 for listener in listeners:
                     listener.close()
-                raise
+                if isinstance(error, ListenError) or not isinstance(error, OSError | RuntimeError):
+                    raise
+                # No descriptors or thread for accepting, though there were some for listening.
+                cause = error if isinstance(error, OSError) else str(error)
+                raise ListenError(str(self._wanted[0]), cause) from error
             self._listeners, self._acceptor = listeners, acceptor
             self._phase = _Phase.SERVING
         return self

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import resource
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -90,6 +91,43 @@ def test_clients_over_the_limit_wait_in_the_backlog(events: Events) -> None:
     assert len(events.named("accept-paused")) == 1  # one line an episode
     for peer in peers:
         peer.close()
+
+
+def test_the_end_of_an_episode_is_said(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threadwire.engine.acceptor._EPISODE", 0.0)
+    made, admitting, permits = listener(), Admitting(RuntimeError("no thread")), Permits(5)
+    with accepting(made, permits, admitting):
+        for _ in range(3):
+            with Peer(made.address) as peer:
+                peer.finish()
+                eventually(lambda: admitting.streams or events.named("accept-paused"))
+        eventually(lambda: events.named("accept-resumed"))
+    assert events.named("accept-resumed") == [{"refused_meanwhile": 1}]
+
+
+class Failing(Listener):
+    """Fails first, as it is told to."""
+
+    def __init__(self, listening: socket.socket, *failures: OSError) -> None:
+        super().__init__(listening)
+        self.failures = list(failures)
+
+    def accept(self) -> Stream | None:
+        if self.failures:
+            raise self.failures.pop(0)
+        return super().accept()
+
+
+def test_errors_other_than_the_known_ones_are_said_and_rested_on(events: Events) -> None:
+    made = Failing(
+        socket.create_server(("127.0.0.1", 0)),
+        OSError(errno.EIO, "odd"),
+        OSError(errno.ECONNABORTED, "gone"),
+    )
+    admitting = Admitting()
+    with accepting(made, Permits(5), admitting), Peer(made.address):
+        eventually(lambda: admitting.streams)
+    assert [fields["detail"].errno for fields in events.named("accept-failed")] == [errno.EIO]
 
 
 def test_the_last_place_taken_is_no_event_while_nobody_waits(events: Events) -> None:

@@ -9,9 +9,9 @@ from typing import NoReturn
 
 import click
 
-from .._version import __version__
 from ..errors import ConnectError, ListenError, ThreadwireError, UsageError
 from .client import client
+from .options import version_option
 from .serve import serve
 
 __all__ = ["main"]
@@ -27,7 +27,7 @@ FAILURE, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
     "Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 cannot listen or connect, "
     "4 clients were cut when stopping, 130 interrupted.",
 )
-@click.version_option(__version__, prog_name="threadwire")
+@version_option
 def command() -> None:
     """TCP servers made of plain blocking functions, and a client to talk to them."""
 

@@ -17,7 +17,7 @@ from ..address import Address, parse_address
 from ..client import Client, connect
 from ..errors import CloseReason, ConnectionClosed, ThreadwireError, UsageError
 from ..framing import Framing, Lines, Raw
-from .options import framing_option, limit_option
+from .options import framing_option, limit_option, version_option
 
 DEFAULT_URL = "tcp://127.0.0.1:12345"
 
@@ -35,6 +35,7 @@ Show = Callable[[bytes, bytes, float], None]
 @limit_option(limits.CLIENT_TIMEOUT)
 @limit_option(limits.MAX_MESSAGE)
 @click.option("--json", "as_json", is_flag=True, help="Write each reply as a line of JSON.")
+@version_option
 @click.option("--interactive", "-i", is_flag=True, help="A prompt with history and line editing.")
 def client(
     words: tuple[str, ...],

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from .._version import __version__
 from ..address import parse_address
 from ..errors import UsageError
 from ..framing import SPEC_HELP, parse_framing
@@ -34,6 +35,9 @@ class Parsed(click.ParamType[Any]):
 
 ADDRESS = Parsed("url", parse_address)
 FRAMING = Parsed("spec", parse_framing)
+
+
+version_option = click.version_option(__version__, prog_name="threadwire")
 
 
 def limit_option(limit: Limit, *, shown: str | None = None) -> Callable[[_F], _F]:

@@ -16,7 +16,7 @@ from ..reversing import reverse, reverse_text
 from ..server import Server, serve_until_signal
 from . import logs
 from .load import load_handler
-from .options import ADDRESS, framing_option, limit_option
+from .options import ADDRESS, framing_option, limit_option, version_option
 
 DEFAULT_LISTEN = "tcp://localhost:12345"
 CUT = 4
@@ -49,6 +49,7 @@ CUT = 4
     show_default=True,
     help="How log lines, on standard error, are written.",
 )
+@version_option
 @click.option("-v", "--verbose", count=True, help="Log every message too.")
 @click.option("-q", "--quiet", count=True, help="Log warnings alone; twice: errors alone.")
 def serve(

@@ -57,7 +57,10 @@ class Permits:
         self._wanted: Callable[[], None] | None = None
 
     def take(self, when_freed: Callable[[], None]) -> bool:
-        """Take one; if there is none, ``when_freed`` is called once when one is given back."""
+        """Take one; if there is none, ``when_freed`` is called once when one is given back.
+
+        It is called by whoever gives back, under the lock: it must not block.
+        """
         with self._lock:
             if self._free:
                 self._free -= 1
@@ -69,8 +72,13 @@ class Permits:
         with self._lock:
             self._free += 1
             wanted, self._wanted = self._wanted, None
-        if wanted is not None:
-            wanted()
+            if wanted is not None:
+                wanted()  # under the lock, so that forget() leaves no call under way
+
+    def forget(self) -> None:
+        """After this, the last ``when_freed`` is neither called nor being called."""
+        with self._lock:
+            self._wanted = None
 
 
 class Acceptor:
@@ -91,9 +99,18 @@ class Acceptor:
         self._permits = permits
         self._admit = admit
         self._stopping = False  # set by stop(), read by the thread
-        self._wake_reader, self._wake_writer = socket.socketpair()
-        self._wake_reader.setblocking(False)
-        self._wake_writer.setblocking(False)
+        # Had before the thread starts, so that a lack of descriptors is the caller's to see.
+        with contextlib.ExitStack() as stack:
+            self._wake_reader, self._wake_writer = map(stack.enter_context, socket.socketpair())
+            self._wake_reader.setblocking(False)
+            self._wake_writer.setblocking(False)
+            self._listening = stack.enter_context(selectors.DefaultSelector())
+            self._waking = stack.enter_context(selectors.DefaultSelector())
+            self._waking.register(self._wake_reader, selectors.EVENT_READ)
+            self._listening.register(self._wake_reader, selectors.EVENT_READ)
+            for listener in listeners:
+                self._listening.register(listener, selectors.EVENT_READ, listener)
+            self._resources = stack.pop_all()
         # The thread's own: an episode of resting, and what it cost.
         self._in_episode = False
         self._last_pause = 0.0
@@ -101,7 +118,12 @@ class Acceptor:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        """Begin; the listeners are still the caller's if this raises for lack of a thread."""
+        try:
+            self._thread.start()
+        except BaseException:
+            self._resources.close()
+            raise
 
     def stop(self) -> None:
         """Stop accepting, from any thread, and close the listeners.
@@ -112,12 +134,12 @@ class Acceptor:
         self._stopping = True
         self._wake()
         self._thread.join()
-        self._wake_reader.close()
-        self._wake_writer.close()
+        self._permits.forget()
+        self._resources.close()
 
     def _wake(self) -> None:
-        # Full, so it will wake anyway; or closed, so nobody is left to wake.
-        with contextlib.suppress(OSError):
+        # Full, so it will wake anyway.
+        with contextlib.suppress(BlockingIOError):
             self._wake_writer.send(b"\0")
 
     def _run(self) -> None:
@@ -129,28 +151,21 @@ class Acceptor:
 
     def _accept_all(self) -> None:
         permit = False
-        with selectors.DefaultSelector() as listening, selectors.DefaultSelector() as waking:
-            waking.register(self._wake_reader, selectors.EVENT_READ)
-            listening.register(self._wake_reader, selectors.EVENT_READ)
-            for listener in self._listeners:
-                listening.register(listener, selectors.EVENT_READ, listener)
-            while not self._stopping:
-                if not permit and not (permit := self._permits.take(self._wake)):
-                    # Said, and waited out, only when somebody has to wait for it.
-                    if not any(key.data is None for key, _ in listening.select()):
-                        self._pause(f"max_clients={self._permits.most}", None, waking)
+        while not self._stopping:
+            if not permit and not (permit := self._permits.take(self._wake)):
+                # Said, and waited out, only when somebody has to wait for it.
+                if not any(key.data is None for key, _ in self._listening.select()):
+                    self._pause(f"max_clients={self._permits.most}", None)
+                self._drain_wake()
+                continue
+            for key, _ in self._listening.select():
+                if key.data is None:
                     self._drain_wake()
-                    continue
-                for key, _ in listening.select():
-                    if key.data is None:
-                        self._drain_wake()
-                    else:
-                        permit = self._accept_burst(key.data, waking, permit)
+                else:
+                    permit = self._accept_burst(key.data, permit)
         self._accept_backlog(permit)
 
-    def _accept_burst(
-        self, listener: Listener, waking: selectors.BaseSelector, permit: bool
-    ) -> bool:
+    def _accept_burst(self, listener: Listener, permit: bool) -> bool:
         """Accept what waits at one listener; returns whether a permit is still held."""
         for _ in range(_BURST):
             if not permit and not (permit := self._permits.take(self._wake)):
@@ -158,36 +173,34 @@ class Acceptor:
             try:
                 stream = listener.accept()
             except (OSError, MemoryError) as error:
-                self._accept_failed(listener, error, waking)
+                self._accept_failed(listener, error)
                 continue
             if stream is None:
                 return permit
-            permit = not self._admitted(listener, stream, waking)
+            permit = not self._admitted(listener, stream)
             if not permit:
                 self._resume()
         return permit
 
-    def _admitted(self, listener: Listener, stream: Stream, waking: selectors.BaseSelector) -> bool:
+    def _admitted(self, listener: Listener, stream: Stream) -> bool:
         try:
             self._admit(stream)
         except Exception as error:  # noqa: BLE001 - nothing may end the accepting
             stream.close()
             self._refused += 1
-            self._accept_failed(listener, error, waking)
+            self._accept_failed(listener, error)
             return False
         return True
 
-    def _accept_failed(
-        self, listener: Listener, error: Exception, waking: selectors.BaseSelector
-    ) -> None:
+    def _accept_failed(self, listener: Listener, error: Exception) -> None:
         number = error.errno if isinstance(error, OSError) else None
         if number in _PEER_ERRORS or self._stopping:
             return
         if number not in _CAPACITY_ERRORS and not isinstance(error, RuntimeError | MemoryError):
             events.accept_failed(listener.address, error)
-        self._pause(str(error), ACCEPT_PAUSE.default, waking)
+        self._pause(str(error), ACCEPT_PAUSE.default)
 
-    def _pause(self, reason: str, seconds: float | None, waking: selectors.BaseSelector) -> None:
+    def _pause(self, reason: str, seconds: float | None) -> None:
         """Rest until woken or ``seconds`` have gone by; one line an episode."""
         if not self._in_episode:
             self._in_episode = True
@@ -197,7 +210,7 @@ class Acceptor:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 break
-            if waking.select(left):
+            if self._waking.select(left):
                 self._drain_wake()
                 if deadline is None:
                     break
