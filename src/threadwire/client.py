@@ -24,7 +24,7 @@ from typing import Self
 from . import limits
 from .address import Address, parse_address
 from .errors import CloseReason, ConnectionClosed, FramingError, TimeLimitError, UsageError
-from .framing import BytesLike, Framing, Lines, require_bytes
+from .framing import BytesLike, Framing, Lines, SettleTime, require_bytes
 from .pipeline import Pipeline
 from .transport import Stream, dial
 
@@ -80,7 +80,7 @@ class Client:
         self._exchange = threading.Lock()
         self._send_lock = threading.Lock()
         self._receive_lock = threading.Lock()
-        self._settle_at: float | None = None  # receive lock
+        self._settle_time = SettleTime(self._codec)  # receive lock
         self._ended = False  # receive lock: the server has ended its side
         self._state_lock = threading.Lock()
         self._closed = False  # state lock to set; read by any thread
@@ -298,18 +298,7 @@ class Client:
 
     def _read(self, deadline: float | None) -> bool:
         """Receive lock held: one read; ``False`` when the deadline has passed."""
-        patience = self._codec.patience
-        if deadline is None and patience is None:
-            data: bytes | None = self._stream.read()
-        else:
-            now = time.monotonic()
-            until = deadline
-            if patience is not None:
-                if self._settle_at is None:
-                    self._settle_at = now + patience
-                until = self._settle_at if deadline is None else min(deadline, self._settle_at)
-            assert until is not None
-            data = self._stream.read_within(max(0.0, until - now))
+        data = self._stream.read_until(self._settle_time.before(deadline, time.monotonic))
         if data:
             self._codec.feed(data)
         elif data is not None:

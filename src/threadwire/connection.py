@@ -45,7 +45,7 @@ from .errors import (
     TimeLimitError,
     UsageError,
 )
-from .framing import BytesLike, Codec, require_bytes
+from .framing import BytesLike, Codec, SettleTime, require_bytes
 from .limits import LINGER_BYTES, LINGER_TIMEOUT, READ_SIZE
 from .transport import Stream
 
@@ -80,7 +80,7 @@ class Connection:
         "_released",
         "_send_lock",
         "_session",
-        "_settle_at",
+        "_settle_time",
         "_state",
         "_state_lock",
         "_stopped",
@@ -127,7 +127,7 @@ class Connection:
         self._ended = False  # owner: no more will be read
         self._end_reason: CloseReason | None = None  # owner: why not
         self._stopped = False  # owner: nor is what the codec still holds to be handled
-        self._settle_at: float | None = None  # owner: when an undecided framing must decide
+        self._settle_time = SettleTime(codec)  # owner
         self._budget: int | None = None  # owner: bytes a drain still lets it read
         self._finishing = False  # owner: the message begun is the last
         self._violation: FramingError | None = None  # owner: what the peer did wrong
@@ -360,12 +360,9 @@ class Connection:
         if not size:
             self._end_reading(CloseReason.DRAINED)
             return True
-        patience = codec.patience
         try:
-            if patience is None and deadline is None:
-                data: bytes | None = self._stream.read(size)
-            else:
-                data = self._read_by(deadline, patience, size)
+            until = self._settle_time.before(deadline, time.monotonic)
+            data = self._stream.read_until(until, size)
         except OSError:
             # What was begun cannot be finished: the peer would not get the answer.
             self._end_reading(CloseReason.PEER_RESET, stop=True)
@@ -398,17 +395,6 @@ class Connection:
             return min(READ_SIZE.whole, self._budget)
         self._finishing = self._codec.unread > 0
         return READ_SIZE.whole if self._finishing else 0
-
-    def _read_by(self, deadline: float | None, patience: float | None, size: int) -> bytes | None:
-        """``None`` when the deadline, or the time at which the framing must settle, is past."""
-        now = time.monotonic()
-        until = deadline
-        if patience is not None:
-            if self._settle_at is None:
-                self._settle_at = now + patience
-            until = self._settle_at if deadline is None else min(deadline, self._settle_at)
-        assert until is not None
-        return self._stream.read_within(max(0.0, until - now), size)
 
     def _end_reading(self, reason: CloseReason, *, stop: bool = False) -> None:
         """Owner: nothing more will be read. Replies can still be sent.

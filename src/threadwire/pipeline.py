@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from .errors import CloseReason, ConnectionClosed, TimeLimitError
-from .framing import BytesLike, Codec, require_bytes
+from .framing import BytesLike, Codec, SettleTime, require_bytes
 from .limits import LINGER_TIMEOUT, PIPELINE_BYTES
 from .transport import Stream
 
@@ -42,6 +42,7 @@ class Pipeline:
     ) -> None:
         self._stream = stream
         self._codec = codec
+        self._settle_time = SettleTime(codec)
         self._window = window
         self._timeout = timeout
         self._half_close = half_close
@@ -178,14 +179,15 @@ class Pipeline:
             if self._outbox and not writing:
                 return True
             self._asleep = not writing
-        codec, now = self._codec, time.monotonic()
+        now = time.monotonic()
         # When all is answered, what is still to come is more than was asked for.
         limit = LINGER_TIMEOUT.default if half_closed else None
         if due:
             limit = self._timeout
-        left = None if limit is None else progress + limit - now
-        until = left if codec.patience is None else min(codec.patience, left or codec.patience)
-        ready = self._stream.wait(until, readable=True, writable=writing, wake=self._wake_reader)
+        deadline = None if limit is None else progress + limit
+        until = self._settle_time.before(deadline, time.monotonic)
+        left = None if until is None else until - now
+        ready = self._stream.wait(left, readable=True, writable=writing, wake=self._wake_reader)
         with self._lock:
             self._asleep = False
         # Nothing to read: the feeder found this thread awake.
@@ -193,10 +195,11 @@ class Pipeline:
             os.read(self._wake_reader, 16)
         if any(ready):
             return True
-        if codec.patience is not None:
-            codec.settle()
-        elif left is not None and time.monotonic() - now >= left:
+        now = time.monotonic()
+        if deadline is not None and now >= deadline:
             if due:
                 raise TimeLimitError("reply", limit or 0.0)
             return False
+        if until is not None and now >= until:
+            self._codec.settle()
         return True

@@ -24,12 +24,13 @@ Rules that every codec keeps:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TypeAlias
 
 from ..errors import TruncatedMessage, UsageError
 from ..limits import MAX_MESSAGE
 
-__all__ = ["BufferedCodec", "BytesLike", "Codec", "Framing", "require_bytes"]
+__all__ = ["BufferedCodec", "BytesLike", "Codec", "Framing", "SettleTime", "require_bytes"]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 """What may be sent as a message; what is received is always ``bytes``."""
@@ -97,6 +98,25 @@ class Codec(ABC):
 
     def settle(self) -> None:  # noqa: B027 - most codecs have nothing to settle
         """Decide with what has come so far: :attr:`patience` seconds went by."""
+
+
+class SettleTime:
+    """When a codec that has to guess must do so. Its owner has the clock; time is an argument."""
+
+    __slots__ = ("_at", "_codec")
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._at: float | None = None
+
+    def before(self, deadline: float | None, clock: Callable[[], float]) -> float | None:
+        """The time by which to stop waiting for bytes: ``deadline``, or sooner to settle."""
+        patience = self._codec.patience
+        if patience is None:
+            return deadline
+        if self._at is None:
+            self._at = clock() + patience
+        return self._at if deadline is None else min(deadline, self._at)
 
 
 class BufferedCodec(Codec):

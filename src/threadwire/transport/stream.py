@@ -67,6 +67,12 @@ class Stream:
         except BlockingIOError:
             return None
 
+    def read_until(self, moment: float | None, size: int = _READ_SIZE) -> bytes | None:
+        """Like :meth:`read`, but ``None`` when the monotonic clock has passed ``moment``."""
+        if moment is None:
+            return self.read(size)
+        return self.read_within(max(0.0, moment - time.monotonic()), size)
+
     def read_within(self, seconds: float, size: int = _READ_SIZE) -> bytes | None:
         """Like :meth:`read`, but ``None`` when ``seconds`` have gone by."""
         # Asked first, since mostly there is nothing yet and a refused read costs more.
