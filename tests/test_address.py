@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -136,8 +135,8 @@ def test_addresses_of_real_sockets() -> None:
 def test_addresses_are_values() -> None:
     address = Address("tcp", "localhost", 80)
     assert {address: 1}[parse_address("tcp://localhost:80")] == 1
-    with pytest.raises(FrozenInstanceError):
-        address.port = 81  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        address.port = 81
 
 
 hosts = st.from_regex(r"[a-z0-9.-]*", fullmatch=True) | st.ip_addresses().map(str)

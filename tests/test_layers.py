@@ -18,7 +18,7 @@ PACKAGE = Path(threadwire.__file__).parent
 
 # From the lowest up. A module imports from its own layer and those below.
 LAYERS = [
-    {"errors", "_version"},
+    {"errors", "value", "_version"},
     {"units", "limits", "address"},
     {"framing"},
     {"transport"},

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from .errors import AddressError
+from .value import Value
 
 __all__ = ["Address", "parse_address", "socket_address"]
 
 _FORMS = "write tcp://HOST:PORT, tcp://:PORT (all interfaces), unix:///PATH or fd://NUMBER"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Value):
     """One end of a connection, or a place to listen; ``str()`` gives its URL.
 
     ``tcp``
@@ -29,10 +28,15 @@ class Address:
         process was started with.
     """
 
-    scheme: Literal["tcp", "unix", "fd"]
-    host: str = ""
-    port: int = 0
-    path: str = ""
+    __slots__ = ("host", "path", "port", "scheme")
+
+    def __init__(
+        self, scheme: Literal["tcp", "unix", "fd"], host: str = "", port: int = 0, path: str = ""
+    ) -> None:
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+        self.path = path
 
     def __str__(self) -> str:
         if self.scheme == "unix":

@@ -24,7 +24,8 @@ from typing import Self
 from . import limits
 from .address import Address, parse_address
 from .errors import CloseReason, ConnectionClosed, FramingError, TimeLimitError, UsageError
-from .framing import BytesLike, Framing, Lines, SettleTime, require_bytes
+from .framing import BytesLike, Framing, Lines, require_bytes
+from .framing.codec import SettleTime
 from .pipeline import Pipeline
 from .transport import Stream, dial
 

@@ -45,7 +45,8 @@ from .errors import (
     TimeLimitError,
     UsageError,
 )
-from .framing import BytesLike, Codec, SettleTime, require_bytes
+from .framing import BytesLike, Codec, require_bytes
+from .framing.codec import SettleTime
 from .limits import LINGER_BYTES, LINGER_TIMEOUT, READ_SIZE
 from .transport import Stream
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -31,6 +29,7 @@ def session(function: _F) -> _F:
     try:
         setattr(function, _MARK, True)
     except AttributeError:  # a bound method or builtin: mark a stand-in
+        import functools
 
         @functools.wraps(function)
         def stand_in(connection: Connection) -> None:
@@ -81,12 +80,19 @@ def as_handler(handler: Callable[..., Any] | Handler) -> Handler:
     return handler if isinstance(handler, Handler) else Handler(handler)
 
 
+# inspect is imported when a server is made: it would be a quarter of importing threadwire.
+
+
 def _is_async(function: object) -> bool:
+    import inspect
+
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _positional_arguments(function: Callable[..., Any]) -> range | None:
     """How many positional arguments ``function`` can be called with; ``None`` if unknown."""
+    import inspect
+
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # some builtins have no signature
@@ -105,6 +111,8 @@ def _positional_arguments(function: Callable[..., Any]) -> range | None:
 
 def _asks_by_name(function: Callable[..., Any]) -> bool:
     """Whether the second parameter is called ``connection``, whatever its default."""
+    import inspect
+
     parameters = list(inspect.signature(function).parameters)
     return len(parameters) > 1 and parameters[1] == "connection"
 

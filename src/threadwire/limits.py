@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import resource
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .errors import UsageError
 
@@ -35,8 +34,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """One limit.
 
     ``default`` is in ``unit``, ``smallest`` the least that makes sense; ``help`` says

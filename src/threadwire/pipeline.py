@@ -22,7 +22,8 @@ import time
 from collections.abc import Iterable, Iterator
 
 from .errors import CloseReason, ConnectionClosed, TimeLimitError
-from .framing import BytesLike, Codec, SettleTime, require_bytes
+from .framing import BytesLike, Codec, require_bytes
+from .framing.codec import SettleTime
 from .limits import LINGER_TIMEOUT, PIPELINE_BYTES
 from .transport import Stream
 

@@ -18,9 +18,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from . import events, limits
 from .address import Address, parse_address
@@ -34,8 +33,7 @@ from .transport import Listener, Stream, listen
 __all__ = ["CloseReport", "Cut", "Server", "serve"]
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """A connection that a drain's deadline cut, and what its handler was doing."""
 
     connection: int
@@ -44,8 +42,7 @@ class Cut:
     doing: str  # "file:line in function", or "" if that could not be seen
 
 
-@dataclass(frozen=True, slots=True)
-class CloseReport:
+class CloseReport(NamedTuple):
     """How a server's closing went.
 
     ``finished`` connections ended by themselves within the drain; ``cut`` lists the

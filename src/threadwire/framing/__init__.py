@@ -10,7 +10,7 @@ Each is usable alone::
     codec.encode(b"four")  # b"four\\n"
 """
 
-from .codec import BytesLike, Codec, Framing, SettleTime, require_bytes
+from .codec import BytesLike, Codec, Framing, require_bytes
 from .delimited import Delimited, Lines
 from .length import LengthPrefixed, Netstring
 from .raw import Auto, Raw
@@ -27,7 +27,6 @@ __all__ = [
     "Lines",
     "Netstring",
     "Raw",
-    "SettleTime",
     "parse_framing",
     "require_bytes",
 ]

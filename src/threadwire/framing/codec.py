@@ -29,6 +29,7 @@ from typing import TypeAlias
 
 from ..errors import TruncatedMessage, UsageError
 from ..limits import MAX_MESSAGE
+from ..value import Value
 
 __all__ = ["BufferedCodec", "BytesLike", "Codec", "Framing", "SettleTime", "require_bytes"]
 
@@ -36,10 +37,10 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 """What may be sent as a message; what is received is always ``bytes``."""
 
 
-class Framing(ABC):
+class Framing(Value, ABC):
     """How messages lie in a byte stream; compare, hash and share it freely."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     @abstractmethod
     def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:

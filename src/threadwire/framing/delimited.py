@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..errors import MessageTooLarge, UnencodableMessage, UsageError
 from ..limits import MAX_MESSAGE
 from .codec import BufferedCodec, Codec, Framing
@@ -11,7 +9,6 @@ from .codec import BufferedCodec, Codec, Framing
 __all__ = ["Delimited", "Lines"]
 
 
-@dataclass(frozen=True, slots=True)
 class Lines(Framing):
     r"""Lines that end with LF or CRLF; the message is the line without its end.
 
@@ -25,12 +22,13 @@ class Lines(Framing):
         command, and half of ``delete 100`` is ``delete 10``.
     """
 
-    newline: bytes = b"\n"
-    unterminated: bool = False
+    __slots__ = ("newline", "unterminated")
 
-    def __post_init__(self) -> None:
-        if self.newline not in (b"\n", b"\r\n"):
-            raise UsageError(rf"newline must be b'\n' or b'\r\n', not {self.newline!r}")
+    def __init__(self, newline: bytes = b"\n", unterminated: bool = False) -> None:
+        if newline not in (b"\n", b"\r\n"):
+            raise UsageError(rf"newline must be b'\n' or b'\r\n', not {newline!r}")
+        self.newline = newline
+        self.unterminated = unterminated
 
     def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:
         return _LineCodec(max_message, self)
@@ -39,16 +37,16 @@ class Lines(Framing):
         return "lines" if self.newline == b"\n" else "lines:crlf"
 
 
-@dataclass(frozen=True, slots=True)
 class Delimited(Framing):
     """Messages that end with ``delimiter``, one or more bytes, which they may not contain."""
 
-    delimiter: bytes
+    __slots__ = ("delimiter",)
 
-    def __post_init__(self) -> None:
-        given: object = self.delimiter
+    def __init__(self, delimiter: bytes) -> None:
+        given: object = delimiter
         if not isinstance(given, bytes) or not given:
-            raise UsageError(f"delimiter must be one or more bytes, not {self.delimiter!r}")
+            raise UsageError(f"delimiter must be one or more bytes, not {given!r}")
+        self.delimiter = delimiter
 
     def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:
         return _DelimiterCodec(max_message, self.delimiter)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import MalformedMessage, MessageTooLarge, UnencodableMessage, UsageError
@@ -12,7 +11,6 @@ from .codec import BufferedCodec, Codec, Framing
 __all__ = ["LengthPrefixed", "Netstring"]
 
 
-@dataclass(frozen=True, slots=True)
 class LengthPrefixed(Framing):
     """Messages preceded by a binary length field.
 
@@ -32,18 +30,25 @@ class LengthPrefixed(Framing):
         ``LengthPrefixed(2, offset=16, inclusive=True)``).
     """
 
-    size: int = 4
-    byteorder: Literal["big", "little"] = "big"
-    offset: int = 0
-    inclusive: bool = False
+    __slots__ = ("byteorder", "inclusive", "offset", "size")
 
-    def __post_init__(self) -> None:
-        if type(self.size) is not int or self.size not in range(1, 9):
-            raise UsageError(f"size must be 1 to 8 bytes, not {self.size!r}")
-        if self.byteorder not in ("big", "little"):
-            raise UsageError(f"byteorder must be 'big' or 'little', not {self.byteorder!r}")
-        if type(self.offset) is not int or self.offset < 0:
-            raise UsageError(f"offset must be 0 or more bytes, not {self.offset!r}")
+    def __init__(
+        self,
+        size: int = 4,
+        byteorder: Literal["big", "little"] = "big",
+        offset: int = 0,
+        inclusive: bool = False,
+    ) -> None:
+        if type(size) is not int or size not in range(1, 9):
+            raise UsageError(f"size must be 1 to 8 bytes, not {size!r}")
+        if byteorder not in ("big", "little"):
+            raise UsageError(f"byteorder must be 'big' or 'little', not {byteorder!r}")
+        if type(offset) is not int or offset < 0:
+            raise UsageError(f"offset must be 0 or more bytes, not {offset!r}")
+        self.size = size
+        self.byteorder = byteorder
+        self.offset = offset
+        self.inclusive = inclusive
 
     def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:
         return _LengthCodec(max_message, self)
@@ -57,13 +62,14 @@ class LengthPrefixed(Framing):
         return ":".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
 class Netstring(Framing):
     """``5:hello,`` (D. J. Bernstein, https://cr.yp.to/proto/netstrings.txt).
 
     As that text rules, the length has no leading zeros and no sign, and the empty
     message is ``0:,``.
     """
+
+    __slots__ = ()
 
     def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:
         return _NetstringCodec(max_message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..limits import MAX_MESSAGE
@@ -13,7 +12,6 @@ from .delimited import Lines
 __all__ = ["Auto", "Raw"]
 
 
-@dataclass(frozen=True, slots=True)
 class Raw(Framing):
     """What one read returns is a message, as in the classic exercise.
 
@@ -22,6 +20,8 @@ class Raw(Framing):
     ``max_message`` is cut into pieces of that size.
     """
 
+    __slots__ = ()
+
     def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:
         return _RawCodec(max_message)
 
@@ -29,7 +29,6 @@ class Raw(Framing):
         return "raw"
 
 
-@dataclass(frozen=True, slots=True)
 class Auto(Framing):
     """Lines or raw, decided once a connection from its first bytes.
 
@@ -42,12 +41,13 @@ class Auto(Framing):
     What is encoded before the decision is encoded as lines.
     """
 
-    patience: float = 0.010
+    __slots__ = ("patience",)
 
-    def __post_init__(self) -> None:
-        given: object = self.patience
+    def __init__(self, patience: float = 0.010) -> None:
+        given: object = patience
         if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
             raise UsageError(f"patience must be 0 or more seconds, not {given!r}")
+        self.patience = patience
 
     def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:
         return _AutoCodec(max_message, self.patience)
