@@ -108,6 +108,19 @@ def wait_for(event: threading.Event) -> None:
     assert event.wait(PATIENCE), "the event never came"
 
 
+def signal_here(number: signal.Signals, when: Callable[[], object]) -> threading.Thread:
+    """Send the calling thread a signal once ``when()`` holds; join what is returned."""
+    here = threading.get_ident()
+
+    def send() -> None:
+        eventually(when)
+        signal.pthread_kill(here, number)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    return sender
+
+
 COMMAND = [sys.executable, "-m", "threadwire"]
 
 

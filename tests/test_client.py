@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import resource
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,7 @@ import threadwire
 from threadwire import CloseReason
 
 from .conftest import Serving
-from .support import PATIENCE, eventually, reverse, wait_for
+from .support import PATIENCE, eventually, reverse, signal_here, wait_for
 
 
 @pytest.fixture
@@ -171,7 +173,7 @@ def test_wrong_arguments_of_methods(serving: Serving) -> None:
         with pytest.raises(threadwire.UsageError, match="timeout"):
             client.receive(timeout=-1)
         with pytest.raises(threadwire.UsageError, match="window"):
-            next(client.pipeline([b"x"], window=0))
+            client.pipeline([b"x"], window=0)
         assert client.request(b"still fine") == b"enif llits"
 
 
@@ -189,6 +191,59 @@ def test_a_reply_too_late_closes_so_that_no_request_gets_anothers(serving: Servi
         with pytest.raises(threadwire.ConnectionClosed):
             client.request(b"y")
         go_on.set()
+
+
+def test_an_interrupted_request_closes_so_that_no_request_gets_anothers(
+    serving: Serving,
+) -> None:
+    handling, go_on = threading.Event(), threading.Event()
+
+    def slow(message: bytes) -> bytes:
+        handling.set()
+        wait_for(go_on)
+        return message
+
+    interrupt = signal_here(signal.SIGINT, handling.is_set)
+    with threadwire.connect(serving(slow).address) as client:
+        with pytest.raises(KeyboardInterrupt):
+            client.request(b"first")
+        interrupt.join(PATIENCE)
+        go_on.set()
+        with pytest.raises(threadwire.ConnectionClosed):
+            client.request(b"second")
+
+
+def test_the_timeout_of_a_send_is_for_all_of_it(
+    against: Callable[[Callable[[socket.socket], None]], str],
+) -> None:
+    """Though the server makes progress all the time."""
+    done = threading.Event()
+
+    def sip(connected: socket.socket) -> None:
+        while not done.is_set() and connected.recv(50_000):
+            done.wait(0.01)  # a reader that is slow, on purpose
+
+    with threadwire.connect(against(sip)) as client:
+        with pytest.raises(threadwire.TimeLimitError, match="room to send"):
+            client.send(b"x" * 200_000_000, timeout=0.3)
+        done.set()
+
+
+def test_a_unix_backlog_that_is_full_is_waited_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as busy:
+        busy.bind(path)
+        busy.listen(0)
+        first = threadwire.connect(f"unix://{path}")
+        with pytest.raises(threadwire.ConnectError, match=r"no answer within 0\.05 s"):
+            threadwire.connect(f"unix://{path}", timeout=0.05)
+        accepted: list[socket.socket] = []
+        acceptor = threading.Timer(0.05, lambda: accepted.append(busy.accept()[0]))
+        acceptor.start()
+        threadwire.connect(f"unix://{path}", timeout=PATIENCE).close()
+        acceptor.join()
+        first.close()
+        accepted[0].close()
 
 
 def test_waiting_for_a_turn_is_part_of_the_timeout(serving: Serving) -> None:
@@ -373,7 +428,7 @@ def test_pipeline_keeps_its_window(serving: Serving) -> None:
             assert reply == b"%d" % n
             # One more than the window has been drawn from the source, and waits.
             assert taken <= n + 1 + 5 + 1
-        replies.close()  # type: ignore[attr-defined]
+        replies.close()
         assert client.closed
         go_on_later.join()
 
@@ -406,6 +461,78 @@ def test_what_the_source_raises_comes_after_the_replies_before_it(serving: Servi
                 got.append(reply)
         assert got == [b"ba", b"dc"]
         assert client.closed
+
+
+def test_an_error_of_the_system_in_the_source_is_the_sources(serving: Serving) -> None:
+    def source() -> Iterator[bytes]:
+        yield b"ab"
+        yield Path("/no/such/file").read_bytes()
+
+    with threadwire.connect(serving(reverse).address) as client:
+        replies = client.pipeline(source())
+        assert next(replies) == b"ba"
+        with pytest.raises(FileNotFoundError):
+            next(replies)
+
+
+def test_replies_before_a_framing_error_are_given(
+    against: Callable[[Callable[[socket.socket], None]], str],
+) -> None:
+    def answer(connected: socket.socket) -> None:
+        connected.recv(1000)
+        connected.sendall(b"1:a,1:b,x")
+        read_to_the_end(connected)
+
+    got = []
+    with threadwire.connect(against(answer), framing=threadwire.Netstring()) as client:
+        with pytest.raises(threadwire.MalformedMessage):
+            for reply in client.pipeline([b"1", b"2", b"3"]):
+                got.append(reply)
+    assert got == [b"a", b"b"]
+
+
+def test_a_source_that_ends_just_after_the_last_reply_ends_the_pipeline(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the caller's last look and its sleep; without that look it would never wake."""
+    from threadwire.pipeline import Pipeline
+
+    answered, ended = threading.Event(), threading.Event()
+    sleep = Pipeline._sleep
+
+    def source() -> Iterator[bytes]:
+        yield b"only"
+        wait_for(answered)
+
+    def late_sleep(self: Pipeline, progress: float, **seen: bool) -> bool:
+        if not seen["due"] and not seen["finished"] and answered.is_set():
+            eventually(lambda: self._source_ended)
+        return sleep(self, progress, **seen)
+
+    monkeypatch.setattr(Pipeline, "_sleep", late_sleep)
+    with threadwire.connect(serving(reverse).address) as client:
+        replies = client.pipeline(source(), timeout=1)
+        assert next(replies) == b"ylno"
+        answered.set()
+
+        def finish() -> None:
+            assert list(replies) == []
+            ended.set()
+
+        finisher = threading.Thread(target=finish)
+        finisher.start()
+        assert ended.wait(5)
+        finisher.join(PATIENCE)
+
+
+def test_closing_the_client_ends_its_pipeline(serving: Serving) -> None:
+    with threadwire.connect(serving(lambda _m: None).address) as client:
+        closer = threading.Timer(0.05, client.close)
+        closer.start()
+        with pytest.raises(threadwire.ConnectionClosed) as caught:
+            list(client.pipeline([b"x"]))
+        closer.join()
+        assert caught.value.reason is CloseReason.HANDLER_CLOSED
 
 
 @pytest.mark.parametrize("message", [b"two\nlines", "text"])

@@ -152,6 +152,40 @@ def test_the_last_reply_survives_a_peer_that_is_still_sending(serving: Serving) 
         assert len(peer.hear_all()) == 200_001
 
 
+@pytest.mark.parametrize("how", ["close", "raise", "drain"])
+def test_a_large_last_reply_arrives_though_its_slow_reader_goes_on_sending(
+    serving: Serving, how: str
+) -> None:
+    """Once both sides are shut down, the system would answer what comes with a reset."""
+    size = 1_500_000
+    handled = threading.Event()
+
+    def last(_message: bytes, connection: Connection) -> bytes | None:
+        handled.set()
+        if how == "raise":
+            raise threadwire.Close(b"x" * size)
+        if how == "drain":
+            return b"x" * size
+        connection.send(b"x" * size)
+        connection.close()
+        return None
+
+    server = serving(last)
+    with Peer(server.address, receive_buffer=16384) as peer:
+        peer.say(b"\n")
+        wait_for(handled)
+        if how == "drain":
+            threading.Thread(target=server.close).start()
+            eventually(lambda: server.connections and server.connections[0].draining)
+        got = 0
+        while data := peer.socket.recv(16384):
+            got += len(data)
+            if got < size // 2:
+                peer.say(b"more\n")
+    assert got == size + 1
+    assert server.close() == server.close()
+
+
 def test_close_from_the_handler_still_sends_what_it_returns(serving: Serving) -> None:
     def handler(message: bytes, connection: Connection) -> bytes:
         connection.close()
@@ -353,6 +387,27 @@ def test_sending_to_a_peer_that_left_raises_and_touches_nobody_else(serving: Ser
                 first.send(b"news")
         second.send(b"news")
         assert stayer.hear_line() == b"news\n"
+
+
+def test_a_backends_end_is_the_handlers_failure(serving: Serving, events: Events) -> None:
+    """Even when the peer, too, has ended its side already."""
+
+    @threadwire.session
+    def ask_backend(connection: Connection) -> None:
+        for _ in connection:
+            pass
+        with threadwire.connect(backend.address) as client:
+            client.request(b"x")
+
+    def hang_up(_message: bytes) -> bytes:
+        raise threadwire.Close
+
+    backend = serving(hang_up)
+    with Peer(serving(ask_backend).address) as peer:
+        peer.finish()
+        assert peer.hear_all() == b""
+    eventually(lambda: events.named("handler-failed"))
+    assert events.named("handler-failed")[0]["error"] == "ConnectionClosed"
 
 
 def test_another_connections_end_is_a_failure_of_the_handler_that_ignores_it(

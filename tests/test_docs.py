@@ -275,6 +275,7 @@ def test_every_option_is_in_the_page(command: str) -> None:
     help_text = run(command, "--help").stdout.partition("Options:")[2]
     options = set(re.findall(r"(?m)^ +(-\w)(?:,|  )", help_text))
     options |= set(re.findall(r"(?m)^ +(?:-\w, )?(--[\w-]+)", help_text))
+    options |= set(re.findall(r"(?m)^ +--[\w-]+ / (--[\w-]+)", help_text))
     assert {"-h", "--help", "--framing"} <= options
     told = set()
     for row in _rows(_section(f"Options of {command}")):

@@ -49,7 +49,9 @@ def test_a_smaller_value_is_refused(limit: Limit) -> None:
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, -1, 0])
 def test_what_is_no_finite_amount_is_refused(value: float) -> None:
-    with pytest.raises(UsageError, match=r"^write_timeout must be at least 0\.001 seconds, not "):
+    with pytest.raises(
+        UsageError, match=r"^write_timeout must be at (least 0\.001|most 1e\+09) se"
+    ):
         WRITE_TIMEOUT.check(value)
 
 

@@ -17,7 +17,7 @@ import threadwire
 from threadwire import CloseReason
 
 from .conftest import Events, Serving
-from .support import PATIENCE, Peer, eventually, reverse, wait_for
+from .support import PATIENCE, Peer, eventually, reverse, signal_here, wait_for
 
 
 def test_serves_many_addresses_with_one_handler(serving: Serving, tmp_path: Path) -> None:
@@ -294,6 +294,54 @@ def test_a_handler_may_close_its_server(serving: Serving) -> None:
         assert peer.hear_all() == b"stopped\n"
         assert other.hear_all() == b""
     assert server.wait(PATIENCE)
+
+
+def test_an_interrupted_close_can_be_called_again(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handling, go_on = threading.Event(), threading.Event()
+
+    def stuck(_message: bytes) -> None:
+        handling.set()
+        wait_for(go_on)
+
+    server = serving(stuck)
+    with Peer(server.address) as peer:
+        peer.say(b"\n")
+        wait_for(handling)
+        interrupt = signal_here(signal.SIGINT, lambda: server.connections[0].draining)
+        with pytest.raises(KeyboardInterrupt):
+            server.close(3600)
+        interrupt.join(PATIENCE)
+        assert not server.wait(0)
+        assert len(server.close(0).cut) == 1
+        assert server.wait(0)
+        go_on.set()
+
+
+def test_close_from_a_signal_handler_that_has_interrupted_close(serving: Serving) -> None:
+    handling, go_on = threading.Event(), threading.Event()
+
+    def stuck(_message: bytes) -> None:
+        handling.set()
+        wait_for(go_on)
+
+    server = serving(stuck)
+
+    def close(_number: int, _frame: object) -> None:
+        server.close(0)
+
+    before = signal.signal(signal.SIGUSR1, close)
+    try:
+        with Peer(server.address) as peer:
+            peer.say(b"\n")
+            wait_for(handling)
+            interrupt = signal_here(signal.SIGUSR1, lambda: server.connections[0].draining)
+            assert len(server.close(3600).cut) == 1
+            interrupt.join(PATIENCE)
+            go_on.set()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_two_handlers_may_close_their_server_at_the_same_time(serving: Serving) -> None:

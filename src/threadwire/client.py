@@ -15,9 +15,10 @@ Who may touch what
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -83,7 +84,8 @@ class Client:
         self._receive_lock = threading.Lock()
         self._settle_time = SettleTime(self._codec)  # receive lock
         self._ended = False  # receive lock: the server has ended its side
-        self._state_lock = threading.Lock()
+        # Reentrant: a pipeline that is dropped may be ended by the collector, anywhere.
+        self._state_lock = threading.RLock()
         self._closed = False  # state lock to set; read by any thread
         self._users = 0  # state lock: threads that may be using the stream
 
@@ -114,8 +116,10 @@ class Client:
             self._send(message, seconds, deadline)
             try:
                 return self._receive("reply", seconds, deadline)
-            except TimeLimitError:
-                self.close()  # the reply may yet come, and would answer the next request
+            except BaseException:
+                # Whatever it was, Ctrl-C too: the reply may yet come, and would answer
+                # the next request.
+                self.close()
                 raise
 
     def send(self, message: BytesLike, timeout: float | None = None) -> None:
@@ -148,7 +152,7 @@ class Client:
         *,
         window: int = limits.PIPELINE_WINDOW.whole,
         timeout: float | None = None,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """Send many messages without waiting for each reply; yields the replies in order.
 
         ``messages`` is consumed by a helper thread, so it may block: replies are
@@ -160,8 +164,7 @@ class Client:
         before. A pipeline that fails or is left before its end closes the client,
         since replies are still on their way.
         """
-        for batch in self.pipeline_batches(messages, window=window, timeout=timeout):
-            yield from batch
+        return self._each(self.pipeline_batches(messages, window=window, timeout=timeout))
 
     def pipeline_batches(
         self,
@@ -170,13 +173,29 @@ class Client:
         window: int = limits.PIPELINE_WINDOW.whole,
         timeout: float | None = None,
         half_close: bool = False,
-    ) -> Iterator[list[bytes]]:
+    ) -> Generator[list[bytes], None, None]:
         """Like :meth:`pipeline`, yielding lists: the replies that came together.
 
         ``half_close`` ends this side after the last message, and yields what comes
         until the server ends its own: for services that do not answer one to one.
         """
         limits.PIPELINE_WINDOW.check_whole(window)
+        self._deadline(timeout)  # a wrong one fails here, not when the first reply is asked for
+        return self._run_pipeline(messages, window, timeout, half_close)
+
+    @staticmethod
+    def _each(batches: Generator[list[bytes], None, None]) -> Generator[bytes, None, None]:
+        with contextlib.closing(batches):
+            for batch in batches:
+                yield from batch
+
+    def _run_pipeline(
+        self,
+        messages: Iterable[BytesLike],
+        window: int,
+        timeout: float | None,
+        half_close: bool,
+    ) -> Generator[list[bytes], None, None]:
         seconds, deadline = self._deadline(timeout)
         with (
             self._turn(self._exchange, seconds, deadline),
@@ -189,10 +208,10 @@ class Client:
             try:
                 yield from pipeline.run(messages)
                 done = True
-            except OSError as error:
-                if isinstance(error, TimeLimitError):
-                    raise
-                raise self._lost() from error
+            except ConnectionClosed as error:
+                if self._closed:  # from here, and not by the server
+                    raise self._lost() from error
+                raise
             finally:
                 if not done:
                     self.close()
@@ -268,14 +287,15 @@ class Client:
         data = self._codec.encode(bytes(message))
         with self._turn(self._send_lock, seconds, deadline), self._using():
             try:
-                self._stream.write(data, seconds)
-            except TimeLimitError:
-                self.close()  # part of the message may be on its way
-                raise TimeLimitError("room to send a message", seconds or 0.0) from None
-            except OSError as error:
+                self._stream.write(data, None, math.inf if deadline is None else deadline)
+            except BaseException as error:
                 lost = self._lost()
-                self.close()
-                raise lost from error
+                self.close()  # part of the message may be on its way
+                if isinstance(error, TimeLimitError):
+                    raise TimeLimitError("room to send a message", seconds or 0.0) from None
+                if isinstance(error, OSError):
+                    raise lost from error
+                raise
 
     def _receive(self, what: str, seconds: float | None, deadline: float | None) -> bytes:
         with self._turn(self._receive_lock, seconds, deadline), self._using():

@@ -32,6 +32,7 @@ then (as counted by the kernel) and to the end of the message that this leaves b
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -52,6 +53,8 @@ from .transport import Stream
 
 __all__ = ["Connection"]
 
+_OUTPUT_POLL = 0.005  # seconds between two looks at what has not been delivered yet
+
 
 class Connection:
     """One accepted connection, as handlers see it.
@@ -67,6 +70,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_aborted",
         "_budget",
         "_close_reason",
         "_closing",
@@ -139,6 +143,7 @@ class Connection:
         self._idle = False  # state lock: the owner may wait in a read, nothing begun
         self._draining = False  # state lock
         self._closing = False  # state lock to set; read by any thread: send() refuses
+        self._aborted = False  # state lock to set; nothing is delivered any more
         self._released = False  # state lock; the descriptor is the owner's alone from here on
         self._close_reason: CloseReason | None = None  # state lock; the first reason stays
 
@@ -179,7 +184,7 @@ class Connection:
         for what is not bytes or cannot be framed.
         """
         if self._closing:
-            raise ConnectionClosed(self._why_closed())
+            raise self._closed_error()
         self.send_reply(message)
 
     def receive(self, timeout: float | None = None) -> bytes:
@@ -192,7 +197,7 @@ class Connection:
         """
         message = self._receive(timeout)
         if message is None:
-            raise ConnectionClosed(self._why_closed())
+            raise self._closed_error()
         return message
 
     def __iter__(self) -> Iterator[bytes]:
@@ -246,7 +251,7 @@ class Connection:
         data = self._codec.encode(message)
         with self._send_lock:
             if self._released:
-                raise ConnectionClosed(self._why_closed())
+                raise self._closed_error()
             try:
                 self._stream.write(data, self._write_timeout)
             except (OSError, TimeLimitError) as error:
@@ -257,7 +262,7 @@ class Connection:
                 )
                 # Part of it may have gone out: the stream is of no more use.
                 self.abort(reason)
-                raise ConnectionClosed(self._why_closed()) from error
+                raise self._closed_error() from error
             self.messages_sent += 1
             self.bytes_sent += len(data)
 
@@ -269,11 +274,6 @@ class Connection:
     def owner(self) -> int | None:
         """The ident of the thread that serves it, ``None`` before there is one."""
         return self._thread
-
-    @property
-    def ending(self) -> bool:
-        """Owner: whether nothing more is read, or nothing more sent."""
-        return self._closing or self._ended
 
     @property
     def end_reason(self) -> CloseReason | None:
@@ -301,21 +301,24 @@ class Connection:
         """Any thread: close at once, whatever is under way."""
         with self._state_lock:
             self._note_close(reason)
+            self._aborted = True
             if not self._released:
                 self._stream.shutdown()
 
     def finish(self, reason: CloseReason) -> None:
         """Owner: close the descriptor; ``reason`` stands unless there was one before.
 
-        Everything sent has been handed to the system by now. A peer that may still
-        be sending is read from a little longer: closing with unread bytes would make
-        the system reset the connection and destroy what the peer has not read yet.
+        Everything sent has been handed to the system by now, and is given the time to
+        arrive. A peer that may still be sending is read from a little longer: closing
+        with unread bytes would make the system reset the connection and destroy what
+        the peer has not read yet.
         """
         with self._state_lock:
             self._note_close(reason)
         stream = self._stream
-        stream.shutdown_write()
-        if self._close_reason not in (CloseReason.PEER_RESET, CloseReason.CUT):
+        if not self._aborted:
+            self._deliver()
+            stream.shutdown_write()
             stream.discard(LINGER_BYTES.whole, LINGER_TIMEOUT.default)
         # Whoever waits in a read or write is woken; then both sides are ours to close.
         with self._state_lock:
@@ -326,14 +329,41 @@ class Connection:
 
     # Inner workings.
 
+    def _deliver(self) -> None:
+        """Owner: wait until the peer's system has all that was sent, while it takes any.
+
+        Before the writing side is shut down: once both sides are, as after ``close()``,
+        the system answers whatever the peer still sends with a reset.
+        """
+        stream, pause = self._stream, threading.Event()
+        deadline = time.monotonic() + (self._write_timeout or math.inf)
+        unsent = stream.unsent_bytes()
+        progress = time.monotonic()
+        while unsent and not self._aborted:
+            now = time.monotonic()
+            if now >= deadline or now - progress >= LINGER_TIMEOUT.default:
+                return
+            try:
+                discarded = stream.read_nowait()
+            except OSError:
+                return  # a reset: nothing arrives any more
+            if not discarded:
+                pause.wait(_OUTPUT_POLL)  # the system does not announce it
+            before, unsent = unsent, stream.unsent_bytes()
+            if unsent != before:
+                progress = time.monotonic()
+
     def _note_close(self, reason: CloseReason) -> None:
         """State lock held: nothing more is sent; the first reason stays."""
         self._closing = True
         if self._close_reason is None:
             self._close_reason = reason
 
-    def _why_closed(self) -> CloseReason:
-        return self._close_reason or self._end_reason or CloseReason.PEER_CLOSED
+    def _closed_error(self) -> ConnectionClosed:
+        reason = self._close_reason or self._end_reason or CloseReason.PEER_CLOSED
+        error = ConnectionClosed(reason)
+        error.connection = self
+        return error
 
     def _receive(self, timeout: float | None) -> bytes | None:
         if not self._session:

@@ -159,12 +159,14 @@ class TimeLimitError(ThreadwireError, TimeoutError):
 class ConnectionClosed(ThreadwireError):
     """The connection has ended: no more can be received, or nothing can be sent.
 
-    ``reason`` is a :class:`CloseReason`.
+    ``reason`` is a :class:`CloseReason`; ``connection`` the server's connection that
+    ended, ``None`` where it was a client's.
     """
 
     def __init__(self, reason: CloseReason) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.connection: object = None
 
     def __str__(self) -> str:
         return f"the connection is closed ({self.reason.value})"

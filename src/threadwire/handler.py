@@ -54,7 +54,14 @@ class Handler:
                 f"handler {self.name} is an async function; threadwire calls plain ones, "
                 "which may block: write def instead of async def"
             )
-        self.is_session = bool(getattr(function, _MARK, False))
+        self.is_session = bool(
+            getattr(function, _MARK, False) or getattr(type(function).__call__, _MARK, False)
+        )
+        if self.is_session and _is_generator(function):
+            raise HandlerError(
+                f"session handler {self.name} is a generator function, which would not run when "
+                "called: send with connection.send() instead of yield"
+            )
         takes = _positional_arguments(function)
         self.run_session: Callable[[Connection], None] = function
         if self.is_session:
@@ -87,6 +94,12 @@ def _is_async(function: object) -> bool:
     import inspect
 
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _is_generator(function: object) -> bool:
+    import inspect
+
+    return inspect.isgeneratorfunction(function)
 
 
 def _positional_arguments(function: Callable[..., Any]) -> range | None:

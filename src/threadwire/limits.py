@@ -6,7 +6,6 @@ texts and documentation take name and default from the declaration.
 
 from __future__ import annotations
 
-import math
 import resource
 from typing import Literal, NamedTuple
 
@@ -34,6 +33,10 @@ __all__ = [
 ]
 
 
+# Beyond these the system's own counters and clocks give up.
+_LARGEST = {"bytes": 2.0**62, "seconds": 1e9, "count": 2.0**31 - 1}
+
+
 class Limit(NamedTuple):
     """One limit.
 
@@ -52,9 +55,13 @@ class Limit(NamedTuple):
         """Return ``value`` if it may stand for this limit; else raise UsageError."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(f"{self.name} must be a number of {self.what}, not {value!r}")
-        if not self.smallest <= value < math.inf:
+        if not value >= self.smallest:  # so that it refuses what is no number, too
             raise UsageError(
                 f"{self.name} must be at least {self.smallest:g} {self.what}, not {value!r}"
+            )
+        if value > _LARGEST[self.unit]:
+            raise UsageError(
+                f"{self.name} must be at most {_LARGEST[self.unit]:g} {self.what}, not {value!r}"
             )
         return value
 

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
-from .errors import CloseReason, ConnectionClosed, TimeLimitError
+from .errors import CloseReason, ConnectionClosed, FramingError, TimeLimitError
 from .framing import BytesLike, Codec, require_bytes
 from .framing.codec import SettleTime
 from .limits import LINGER_TIMEOUT, PIPELINE_BYTES
@@ -47,7 +47,7 @@ class Pipeline:
         self._window = window
         self._timeout = timeout
         self._half_close = half_close
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: the collector may end a dropped generator
         self._room = threading.Condition(self._lock)
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
@@ -56,6 +56,7 @@ class Pipeline:
         self._source_error: BaseException | None = None
         self._left = False
         self._asleep = False
+        self._violation: FramingError | None = None  # the caller's thread
         self._wake_reader, self._wake_writer = -1, -1
 
     def run(self, messages: Iterable[BytesLike]) -> Iterator[list[bytes]]:
@@ -65,8 +66,8 @@ class Pipeline:
         feeder = threading.Thread(
             target=self._feed, args=(messages,), name="threadwire-pipeline", daemon=True
         )
-        feeder.start()
         try:
+            feeder.start()
             yield from self._pump()
         finally:
             with self._lock:
@@ -124,7 +125,7 @@ class Pipeline:
         while True:
             if not sending:
                 sending = memoryview(self._take_outbox())
-            if sending and (sent := stream.write_nowait(sending[:_CHUNK])):
+            if sending and (sent := self._send(sending[:_CHUNK])):
                 sending = sending[sent:]
                 progress = time.monotonic()
             replies, ended = self._receive()
@@ -144,8 +145,18 @@ class Pipeline:
                 half_closed = True
             if finished and not due and not half_closed:
                 return
-            if not replies and not self._sleep(bool(sending), progress, due, half_closed):
+            if self._violation is not None:
+                raise self._violation
+            if not replies and not self._sleep(
+                progress, writing=bool(sending), due=due, finished=finished, half_closed=half_closed
+            ):
                 return
+
+    def _send(self, data: memoryview) -> int:
+        try:
+            return self._stream.write_nowait(data)
+        except OSError as error:
+            raise ConnectionClosed(CloseReason.PEER_RESET) from error
 
     def _take_outbox(self) -> bytes:
         with self._lock:
@@ -158,14 +169,20 @@ class Pipeline:
     def _receive(self) -> tuple[list[bytes], bool]:
         """The replies that are there now, and whether the server has ended its side."""
         codec = self._codec
-        data = self._stream.read_nowait()
+        try:
+            data = self._stream.read_nowait()
+        except OSError as error:
+            raise ConnectionClosed(CloseReason.PEER_RESET) from error
         if data:
             codec.feed(data)
         elif data is not None:
             codec.end()
         replies = []
-        while (reply := codec.next_message()) is not None:
-            replies.append(reply)
+        try:
+            while (reply := codec.next_message()) is not None:
+                replies.append(reply)
+        except FramingError as error:
+            self._violation = error  # raised once the replies before it have been given
         if replies:
             with self._lock:
                 # A handler may give several replies to a message.
@@ -173,11 +190,17 @@ class Pipeline:
                 self._room.notify()
         return replies, data == b""
 
-    def _sleep(self, writing: bool, progress: float, due: bool, half_closed: bool) -> bool:
-        """Wait until there is something to do; ``False`` if nothing more can be expected."""
+    def _sleep(
+        self, progress: float, *, writing: bool, due: bool, finished: bool, half_closed: bool
+    ) -> bool:
+        """Wait until there is something to do; ``False`` if nothing more can be expected.
+
+        The flags are what the caller last saw. Whatever the feeder has done since, it has
+        done before this takes the lock, and is looked at here, or it will find ``_asleep``.
+        """
         with self._lock:
             # What came into the outbox since is sent first, unless something waits before it.
-            if self._outbox and not writing:
+            if not writing and (self._outbox or self._source_ended != finished):
                 return True
             self._asleep = not writing
         now = time.monotonic()

@@ -9,7 +9,13 @@ from typing import NoReturn
 
 import click
 
-from ..errors import ConnectError, ListenError, ThreadwireError, UsageError
+from ..errors import (
+    ConnectError,
+    ListenError,
+    ThreadwireError,
+    UsageError,
+    describe_os_error,
+)
 from .client import client
 from .options import version_option
 from .serve import serve
@@ -38,6 +44,7 @@ command.add_command(client)
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command; whatever goes wrong is one line on standard error and an exit code."""
+    _have_standard_streams()
     try:
         code = command.main(arguments, prog_name="threadwire", standalone_mode=False)
         sys.stdout.flush()
@@ -47,7 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo(err=True)
         sys.exit(INTERRUPTED)
     except UsageError as error:
         _fail(str(error), USAGE)
@@ -57,9 +63,36 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail(str(error), FAILURE)
     except BrokenPipeError:
         # Whoever read our output has seen enough. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(FAILURE)
+    except OSError as error:
+        _drop_output()
+        _fail(describe_os_error(error), FAILURE)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _have_standard_streams() -> None:
+    """Open what was closed when we were started, before another file gets its number."""
+    for number, name, flags in (
+        (0, "stdin", os.O_RDONLY),
+        (1, "stdout", os.O_WRONLY),
+        (2, "stderr", os.O_WRONLY),
+    ):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, flags)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+
+
+def _drop_output() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _fail(text: str, code: int) -> NoReturn:

@@ -80,10 +80,8 @@ def client(
             else:
                 _pipe(connection, limit, show)
         except ConnectionClosed as error:
-            raise Lost(address, error) from error
+            raise Lost(address, error, answer_due=not interactive) from error
         except UsageError:
-            raise
-        except BrokenPipeError:
             raise
         except ThreadwireError as error:
             raise Failed(address, error) from error
@@ -102,13 +100,18 @@ class Failed(ThreadwireError):
 
 
 class Lost(Failed):
-    """The server ended the connection while something was still expected of it."""
+    """The server ended the connection; ``answer_due``: while a reply was expected of it."""
+
+    def __init__(self, address: Address, error: ConnectionClosed, *, answer_due: bool) -> None:
+        super().__init__(address, error)
+        self.answer_due = answer_due
 
     def __str__(self) -> str:
         assert isinstance(self.error, ConnectionClosed)
         reset = self.error.reason is CloseReason.PEER_RESET
         how = "reset" if reset else "closed"
-        return f"{self.address}: the server {how} the connection before it had answered"
+        when = " before it had answered" if self.answer_due else ""
+        return f"{self.address}: the server {how} the connection{when}"
 
 
 def _exchange(connection: Client, message: bytes, show: Show) -> None:

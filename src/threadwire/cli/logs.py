@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from ..events import Event, show
@@ -68,8 +70,14 @@ class LogWriter(logging.Handler):
     ``_changed``'s lock.
     """
 
-    def __init__(self, descriptor: int, formatter: logging.Formatter) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        formatter: logging.Formatter,
+        on_start: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__()
+        self._on_start = on_start  # constant: what the writing thread calls first
         self.setFormatter(formatter)
         self._descriptor = descriptor
         self._changed = threading.Condition(threading.Lock())
@@ -113,6 +121,8 @@ class LogWriter(logging.Handler):
 
     def _run(self) -> None:
         try:
+            if self._on_start is not None:
+                self._on_start()
             while batch := self._next_batch():
                 self._write(b"".join(batch))
         except OSError:
@@ -137,7 +147,10 @@ class LogWriter(logging.Handler):
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            view = view[os.write(self._descriptor, view) :]
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:  # whoever gave us this descriptor made it so
+                select.select([], [self._descriptor], [])
 
     def _dropped_line(self, count: int) -> bytes:
         event = Event("log-dropped", {"lines": count})
@@ -155,9 +168,9 @@ class LogWriter(logging.Handler):
             self._changed.notify_all()
 
 
-def configure(level: int, form: str) -> LogWriter:
+def configure(level: int, form: str, on_start: Callable[[], None] | None = None) -> LogWriter:
     """Send the whole process's log to standard error; close the result at the end."""
-    writer = LogWriter(2, JsonFormatter() if form == "json" else HumanFormatter())
+    writer = LogWriter(2, JsonFormatter() if form == "json" else HumanFormatter(), on_start)
     root = logging.getLogger()
     root.handlers[:] = [writer]
     root.setLevel(max(level, logging.INFO))  # other libraries' debug lines are not wanted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,7 +17,13 @@ from ..units import format_duration, format_size, parse_duration, parse_size
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class Parsed(click.ParamType[Any]):
+if TYPE_CHECKING:
+    _Parameter = click.ParamType[Any]
+else:
+    _Parameter = click.ParamType  # generic from click 8.4 on
+
+
+class Parsed(_Parameter):
     """A parameter read by one of the library's parsers, whose UsageError names the fault."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:

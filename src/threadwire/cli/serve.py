@@ -10,6 +10,7 @@ import click
 
 from .. import limits
 from ..address import Address, parse_address
+from ..engine import on_one_core
 from ..errors import UsageError
 from ..framing import Auto, Framing, Lines
 from ..reversing import reverse, reverse_text
@@ -43,6 +44,12 @@ CUT = 4
 @limit_option(limits.WRITE_TIMEOUT)
 @limit_option(limits.DRAIN_TIMEOUT)
 @click.option(
+    "--pin/--no-pin",
+    default=True,
+    help="Whether the serving threads share one core; with the interpreter's lock that is faster "
+    "by far. What a handler itself starts inherits the core.  [default: --pin]",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["human", "json"]),
     default="human",
@@ -57,6 +64,7 @@ def serve(
     addresses: tuple[Address, ...],
     framing: Framing | None,
     text: bool,
+    pin: bool,
     log_format: str,
     verbose: int,
     quiet: int,
@@ -81,9 +89,13 @@ def serve(
         framing = framing or Lines()
     options = {name: value for name, value in given_limits.items() if value is not None}
     server = Server(
-        function, *(addresses or (parse_address(DEFAULT_LISTEN),)), framing=framing, **options
+        function,
+        *(addresses or (parse_address(DEFAULT_LISTEN),)),
+        framing=framing,
+        pin=pin,
+        **options,
     )
-    writer = logs.configure(_level(verbose, quiet), log_format)
+    writer = logs.configure(_level(verbose, quiet), log_format, on_one_core() if pin else None)
     try:
         report = serve_until_signal(server, lambda s: _announce(s, log_format))
     finally:

@@ -94,10 +94,12 @@ class Acceptor:
         permits: Permits,
         admit: Callable[[Stream], None],
         name: str,
+        on_start: Callable[[], None] | None = None,
     ) -> None:
         self._listeners = listeners
         self._permits = permits
         self._admit = admit
+        self._on_start = on_start
         self._stopping = False  # set by stop(), read by the thread
         # Had before the thread starts, so that a lack of descriptors is the caller's to see.
         with contextlib.ExitStack() as stack:
@@ -129,7 +131,8 @@ class Acceptor:
         """Stop accepting, from any thread, and close the listeners.
 
         What the system had already queued is accepted first, as far as there are
-        permits: those clients hold a connection and would be reset otherwise.
+        permits: those clients hold a connection and would be reset otherwise. May be
+        called again, as after an interruption.
         """
         self._stopping = True
         self._wake()
@@ -138,12 +141,14 @@ class Acceptor:
         self._resources.close()
 
     def _wake(self) -> None:
-        # Full, so it will wake anyway.
-        with contextlib.suppress(BlockingIOError):
+        # Full, so it will wake anyway; or stopped before, so there is nobody to wake.
+        with contextlib.suppress(OSError):
             self._wake_writer.send(b"\0")
 
     def _run(self) -> None:
         try:
+            if self._on_start is not None:
+                self._on_start()
             self._accept_all()
         finally:
             for listener in self._listeners:

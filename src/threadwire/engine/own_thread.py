@@ -21,9 +21,9 @@ from ..handler import Handler
 def serve_connection(connection: Connection, handler: Handler) -> None:
     """Serve until the end; the connection is closed on return. Raises nothing."""
     connection.own()
-    events.opened(connection)
     reason = CloseReason.HANDLER_FAILED
     try:
+        events.opened(connection)
         reason = _converse(connection, handler)
     except BaseException as error:  # noqa: BLE001 - even SystemExit ends this client alone
         reason = _explain(connection, handler, error)
@@ -92,7 +92,7 @@ def _explain(connection: Connection, handler: Handler, error: BaseException) -> 
     """Say whose fault ``error`` is, and log what is worth a line."""
     if isinstance(error, FramingError) and error is connection.violation:
         return _peer_fault(connection, error)
-    if isinstance(error, ConnectionClosed) and connection.ending:
+    if isinstance(error, ConnectionClosed) and error.connection is connection:
         # Nobody is left to talk to: the ordinary way for a session to end.
         return connection.end_reason or CloseReason.PEER_RESET
     # A logging handler that fails must not keep the connection from being closed.

@@ -34,18 +34,58 @@ _SWITCH_SECONDS_PER_THREAD = 10e-6
 _STEP = 128  # threads between two adjustments
 
 
-class SpareThreads:
-    """Runs jobs on threads of its own; ``name`` begins every thread's name."""
+class _Crowd:
+    """All such threads of the process, and the switch interval that suits their number.
 
-    def __init__(self, name: str, idle_seconds: float = SPARE_SECONDS.default) -> None:
+    An interval that somebody else sets meanwhile is left alone. Fields under ``_lock``.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._before = self._ours = 0.0  # what the interval was; what it was set to, 0 if it is not
+
+    def grow(self, change: int) -> None:
+        with self._lock:
+            self._threads += change
+            wanted = self._threads * _SWITCH_SECONDS_PER_THREAD
+            if self._threads % _STEP and not (self._ours and wanted < self._before):
+                return
+            now = sys.getswitchinterval()
+            if self._ours and now != self._ours:
+                self._ours = 0.0  # somebody else's now
+            if self._ours and wanted < self._before:
+                sys.setswitchinterval(self._before)
+                self._ours = 0.0
+            elif wanted > now:
+                self._before = self._before if self._ours else now
+                sys.setswitchinterval(wanted)
+                self._ours = sys.getswitchinterval()
+
+
+_crowd = _Crowd()
+
+
+class SpareThreads:
+    """Runs jobs on threads of its own.
+
+    ``name`` begins every thread's name; ``on_start`` is what a thread calls first.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        idle_seconds: float = SPARE_SECONDS.default,
+        on_start: Callable[[], None] | None = None,
+    ) -> None:
         self._name = name
+        self._on_start = on_start  # constant
         self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
         self._idle: list[queue.SimpleQueue[Job | None]] = []
         self._threads: set[threading.Thread] = set()
         self._closed = False
         self._numbers = itertools.count(1)
-        self._switch_interval = sys.getswitchinterval()  # constant: what it was
 
     def run(self, job: Job) -> None:
         """Run ``job``, which must not raise, on an idle thread or a new one.
@@ -63,12 +103,13 @@ class SpareThreads:
             )
             thread.daemon = True
             self._threads.add(thread)
-            self._pace_switching()
+        _crowd.grow(1)
         try:
             thread.start()
         except BaseException:
             with self._lock:
                 self._threads.discard(thread)
+            _crowd.grow(-1)
             raise
 
     def close(self, deadline: Callable[[], float]) -> list[threading.Thread]:
@@ -96,16 +137,10 @@ class SpareThreads:
         with self._lock:
             return len(self._threads)
 
-    def _pace_switching(self) -> None:
-        """Lock held: the number of threads has changed by one."""
-        threads = len(self._threads)
-        if threads % _STEP == 0 and threads * _SWITCH_SECONDS_PER_THREAD > self._switch_interval:
-            sys.setswitchinterval(threads * _SWITCH_SECONDS_PER_THREAD)
-        elif sys.getswitchinterval() > self._switch_interval > threads * _SWITCH_SECONDS_PER_THREAD:
-            sys.setswitchinterval(self._switch_interval)
-
     def _work(self, job: Job | None) -> None:
         try:
+            if self._on_start is not None:
+                self._on_start()
             while job is not None:
                 job()
                 job = None  # what the job held is free while this thread waits
@@ -113,7 +148,7 @@ class SpareThreads:
         finally:
             with self._lock:
                 self._threads.discard(threading.current_thread())
-                self._pace_switching()
+            _crowd.grow(-1)
 
     def _next_job(self) -> Job | None:
         mailbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 
 from ..address import Address
@@ -41,16 +42,30 @@ def dial(address: Address, timeout: float | None) -> Stream:
             failure = ConnectError(url, error)
             continue
         try:
-            connected.settimeout(left)
+            if family == socket.AF_UNIX:
+                _limit_unix_connect(connected, left)
+            else:
+                connected.settimeout(left)
             connected.connect(name)  # type: ignore[arg-type]
             return Stream(connected, address if family == socket.AF_UNIX else None)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             connected.close()
             failure = ConnectError(url, f"no answer within {timeout:g} s")
         except OSError as error:
             connected.close()
             failure = ConnectError(url, error)
     raise failure
+
+
+def _limit_unix_connect(connecting: socket.socket, seconds: float | None) -> None:
+    """Let the system wait, so long, for room in the listener's backlog.
+
+    A socket in Python's timeout mode would be refused at once.
+    """
+    if seconds is not None:
+        whole, rest = divmod(max(seconds, 1e-6), 1)  # zero would mean for ever
+        limit = struct.pack("@ll", int(whole), int(rest * 1e6))
+        connecting.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 def _host_problem(error: Exception) -> str:

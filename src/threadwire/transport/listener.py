@@ -47,10 +47,13 @@ class Listener:
             raise ConnectionAbortedError(errno.ECONNABORTED, str(error)) from error
 
     def close(self) -> None:
-        if self._identity is not None and _file_identity(self.address.path) == self._identity:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.address.path)
-        self._socket.close()
+        try:
+            # What can no longer be seen or removed is not ours any more.
+            with contextlib.suppress(OSError):
+                if self._identity and _file_identity(self.address.path) == self._identity:
+                    os.unlink(self.address.path)
+        finally:
+            self._socket.close()
 
 
 def listen(address: Address, backlog: int) -> list[Listener]:

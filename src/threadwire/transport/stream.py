@@ -20,6 +20,7 @@ from __future__ import annotations
 import array
 import contextlib
 import fcntl
+import math
 import select
 import socket
 import termios
@@ -86,6 +87,15 @@ class Stream:
         fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, count)
         return count[0]
 
+    def unsent_bytes(self) -> int:
+        """How many bytes were written that the peer's system has not acknowledged."""
+        count = array.array("i", [0])
+        try:
+            fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, count)
+        except (OSError, ValueError):
+            return 0  # not to be known of this kind of socket
+        return count[0]
+
     def discard(self, most: int, seconds: float) -> None:
         """Read and forget until the stream ends, ``most`` bytes or ``seconds`` are used up."""
         deadline = time.monotonic() + seconds
@@ -100,18 +110,23 @@ class Stream:
 
     # Writing: whoever holds the send lock.
 
-    def write(self, data: bytes, stall_timeout: float | None) -> None:
+    def write(self, data: bytes, stall_timeout: float | None, deadline: float = math.inf) -> None:
         """Write all of ``data``.
 
         Raises :class:`~threadwire.TimeLimitError` when the peer has made no room at
-        all for ``stall_timeout`` seconds (``None``: never); part may have been sent.
+        all for ``stall_timeout`` seconds (``None``: never), or when the monotonic clock
+        has passed ``deadline``; part may have been sent.
         """
         sent = self.write_nowait(data)
         if sent == len(data):
             return
         with memoryview(data) as view:
             while sent < len(data):
-                if not self.wait(stall_timeout, writable=True)[1]:
+                left = min(
+                    math.inf if stall_timeout is None else stall_timeout,
+                    deadline - time.monotonic(),
+                )
+                if not self.wait(None if left == math.inf else left, writable=True)[1]:
                     raise TimeLimitError("room for a reply", stall_timeout or 0.0)
                 sent += self.write_nowait(view[sent : sent + _WRITE_SIZE])
 
