@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -309,3 +309,23 @@ def test_a_session_of_other_arity_is_refused(function: Callable[..., Any]) -> No
 def test_a_session_is_not_called_with_messages() -> None:
     with pytest.raises(AssertionError):
         as_handler(Service().talk).call(b"x", CONNECTION)
+
+
+def test_a_session_that_is_a_generator_is_refused() -> None:
+    """Calling it would run none of it."""
+
+    @threadwire.session  # type: ignore[type-var]
+    def generator(connection: threadwire.Connection) -> Iterator[bytes]:
+        yield connection.receive()
+
+    with pytest.raises(threadwire.HandlerError, match="generator"):
+        as_handler(generator)
+
+
+def test_a_session_may_be_the_call_of_an_object() -> None:
+    class Chat:
+        @threadwire.session
+        def __call__(self, connection: threadwire.Connection) -> None:
+            connection.send(b"hello")
+
+    assert as_handler(Chat()).is_session

@@ -35,7 +35,7 @@ PROMPT = b"\x1b[?2004h"  # bracketed paste is on: the prompt takes input
 class Terminal:
     """The command on a terminal of its own, without echo."""
 
-    def __init__(self, *arguments: str, home: Path) -> None:
+    def __init__(self, *arguments: str, home: Path, kind: str = "xterm") -> None:
         self.screen = b""
         self._ours, theirs = pty.openpty()
         attributes = termios.tcgetattr(theirs)
@@ -46,7 +46,7 @@ class Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**os.environ, "XDG_STATE_HOME": str(home), "TERM": "xterm"},
+            env={**os.environ, "XDG_STATE_HOME": str(home), "TERM": kind},
             start_new_session=True,
         )
         os.close(theirs)
@@ -79,8 +79,8 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def terminal(*arguments: str, home: Path) -> Iterator[Terminal]:
-    opened = Terminal(*arguments, home=home)
+def terminal(*arguments: str, home: Path, kind: str = "xterm") -> Iterator[Terminal]:
+    opened = Terminal(*arguments, home=home, kind=kind)
     try:
         yield opened
     finally:
@@ -331,7 +331,13 @@ def test_the_prompt_ends_when_the_server_does(serving: Serving, tmp_path: Path) 
         server.close()
         assert term.end() == 1
         assert b"Traceback" not in term.screen
-        assert b"the server closed the connection" in term.screen
+        assert b"the server closed the connection\r\n" in term.screen
+
+
+def test_a_terminal_that_cannot_edit_a_line_is_refused(url: str, tmp_path: Path) -> None:
+    with terminal(url, "--interactive", home=tmp_path, kind="dumb") as term:
+        assert term.end() == 2
+        assert b"threadwire: --interactive needs a terminal" in term.screen
 
 
 def test_the_prompt_without_a_place_for_its_history(url: str, tmp_path: Path) -> None:

@@ -127,6 +127,21 @@ def test_a_stuck_reader_costs_lines_which_are_counted(pipe: tuple[int, int]) -> 
     assert len(lines) - 1 + dropped == total
 
 
+def test_a_descriptor_that_somebody_made_non_blocking_is_waited_for(
+    pipe: tuple[int, int],
+) -> None:
+    reader, descriptor = pipe
+    os.set_blocking(descriptor, False)
+    writer = LogWriter(descriptor, logging.Formatter("%(message)s"))
+    for n in range(2000):
+        writer.handle(record(f"{n} " + "x" * 100))
+    got = bytearray()
+    while got.count(b"\n") < 2000:
+        got += os.read(reader, 65536)
+    assert [int(line.split()[0]) for line in got.splitlines()] == list(range(2000))
+    close(writer)
+
+
 def test_a_reader_that_is_gone_ends_the_writing_and_nothing_else(pipe: tuple[int, int]) -> None:
     reader, descriptor = pipe
     os.close(reader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
@@ -107,6 +108,31 @@ def test_a_thread_that_closes_its_own_cache_does_not_wait_for_itself() -> None:
     threads.run(job)
     wait_for(done)
     assert left == [[]]
+
+
+def test_a_crowd_stretches_the_switch_interval_and_gives_it_back() -> None:
+    before = sys.getswitchinterval()
+    threads, go_on = SpareThreads("t", idle_seconds=0.001), threading.Event()
+    for _ in range(640):
+        threads.run(lambda: wait_for(go_on))
+    assert sys.getswitchinterval() > before
+    go_on.set()
+    eventually(lambda: len(threads) == 0)
+    eventually(lambda: sys.getswitchinterval() == before)
+    assert threads.close(patience) == []
+
+
+def test_an_interval_that_somebody_else_sets_is_left_alone() -> None:
+    before = sys.getswitchinterval()
+    threads, go_on = SpareThreads("t", idle_seconds=0.001), threading.Event()
+    for _ in range(640):
+        threads.run(lambda: wait_for(go_on))
+    sys.setswitchinterval(0.02)
+    go_on.set()
+    eventually(lambda: len(threads) == 0)
+    assert threads.close(patience) == []
+    assert sys.getswitchinterval() == pytest.approx(0.02)
+    sys.setswitchinterval(before)
 
 
 def test_a_thread_that_cannot_start_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

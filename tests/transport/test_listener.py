@@ -81,6 +81,16 @@ def test_closing_leaves_a_successors_socket_alone(tmp_path: Path) -> None:
     assert new_gone
 
 
+def test_closing_when_the_file_can_no_longer_be_reached(tmp_path: Path) -> None:
+    directory = tmp_path / "d"
+    directory.mkdir()
+    (made,) = listen(Address("unix", path=str(directory / "s.sock")), 8)
+    os.rename(directory, tmp_path / "elsewhere")
+    directory.write_text("")  # a file where there was a directory
+    made.close()
+    assert made.fileno() == -1
+
+
 def test_closing_when_the_file_is_gone_already(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
     (made,) = listen(Address("unix", path=str(path)), 8)

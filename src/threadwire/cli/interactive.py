@@ -6,18 +6,16 @@ import contextlib
 import os
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import Application, get_app
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.utils import is_dumb_terminal
 
 from ..client import Client
-from ..errors import CloseReason, ConnectionClosed, ThreadwireError
+from ..errors import CloseReason, ConnectionClosed, ThreadwireError, UsageError
 
 
 def converse(connection: Client, show: Callable[[bytes, bytes, float], None]) -> None:
@@ -26,8 +24,12 @@ def converse(connection: Client, show: Callable[[bytes, bytes, float], None]) ->
     Nothing is assumed about who speaks first or how often, so services that are not
     request and reply can be talked to as well. Ctrl-D ends.
     """
+    if is_dumb_terminal():
+        raise UsageError(
+            "--interactive needs a terminal that can move its cursor, and TERM says it is dumb; "
+            "pipe the lines in instead"
+        )
     session: PromptSession[str] = PromptSession(history=_history())
-    running: deque[Application[Any]] = deque(maxlen=1)  # this thread appends, the other looks
     ended: list[ThreadwireError] = []  # at most one; the listening thread's until it is joined
 
     def listen() -> None:
@@ -39,26 +41,20 @@ def converse(connection: Client, show: Callable[[bytes, bytes, float], None]) ->
         except ThreadwireError as error:
             ended.append(error)
             # Ends the prompt that waits for a line; one that is about to begin asks by itself.
-            for app in tuple(running):
-                if app.loop is not None:
-                    with contextlib.suppress(RuntimeError):  # that loop is closed already
-                        app.loop.call_soon_threadsafe(leave_if_ended)
-
-    def begin() -> None:
-        running.append(get_app())  # not always the session's own: a dumb terminal has another
-        leave_if_ended()
+            if (loop := session.app.loop) is not None:
+                with contextlib.suppress(RuntimeError):  # that loop is closed already
+                    loop.call_soon_threadsafe(leave_if_ended)
 
     def leave_if_ended() -> None:
-        app = running[-1]
-        if ended and app.is_running and not app.is_done:
-            app.exit(exception=EOFError())
+        if ended and session.app.is_running and not session.app.is_done:
+            session.app.exit(exception=EOFError())
 
     listener = threading.Thread(target=listen, name="threadwire-listen", daemon=True)
     with patch_stdout(raw=True):
         listener.start()
         while not ended:
             try:
-                line = session.prompt("> ", pre_run=begin)
+                line = session.prompt("> ", pre_run=leave_if_ended)
             except EOFError:
                 break
             connection.send(os.fsencode(line))
