@@ -185,7 +185,7 @@ class AsyncCall:
         generator,
         AsyncMethod().handle,
         functools.partial(coroutine),
-        threadwire.session(coroutine),  # type: ignore[type-var]
+        threadwire.session(coroutine),  # type: ignore[arg-type]
         AsyncCall(),
     ],
 )
@@ -314,7 +314,7 @@ def test_a_session_is_not_called_with_messages() -> None:
 def test_a_session_that_is_a_generator_is_refused() -> None:
     """Calling it would run none of it."""
 
-    @threadwire.session  # type: ignore[type-var]
+    @threadwire.session  # type: ignore[arg-type]
     def generator(connection: threadwire.Connection) -> Iterator[bytes]:
         yield connection.receive()
 

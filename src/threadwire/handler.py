@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from .errors import HandlerError
 
@@ -14,13 +14,19 @@ __all__ = ["Handler", "MessageHandler", "Reply", "SessionHandler", "as_handler",
 
 Reply: TypeAlias = "bytes | bytearray | memoryview | Iterable[bytes] | None"
 MessageHandler: TypeAlias = "Callable[[bytes], Reply] | Callable[[bytes, Connection], Reply]"
-SessionHandler: TypeAlias = "Callable[[Connection], None]"
 
 _MARK = "__threadwire_session__"
-_F = TypeVar("_F", bound=Callable[..., None])
 
 
-def session(function: _F) -> _F:
+class SessionHandler(Protocol):
+    """What :func:`session` returns: the function itself, with its mark."""
+
+    __threadwire_session__: bool
+
+    def __call__(self, connection: Connection, /) -> None: ...
+
+
+def session(function: Callable[..., None]) -> SessionHandler:
     """Mark ``function(connection)`` as a session handler: one call a connection.
 
     It talks by ``connection.receive()`` and ``connection.send()`` for as long as
@@ -36,8 +42,8 @@ def session(function: _F) -> _F:
             function(connection)
 
         setattr(stand_in, _MARK, True)
-        return stand_in  # type: ignore[return-value]
-    return function
+        return cast("SessionHandler", stand_in)
+    return cast("SessionHandler", function)
 
 
 class Handler:
