@@ -21,7 +21,7 @@ test: $(VENV)/.developing ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 coverage: $(VENV)/.developing ## Run the tests and report branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS)
+	THREADWIRE_STRESS=$${THREADWIRE_STRESS:-50000} $(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS)
 
 lint: $(VENV)/.developing ## ruff and mypy
 	$(BIN)/ruff check .

@@ -108,17 +108,31 @@ def wait_for(event: threading.Event) -> None:
     assert event.wait(PATIENCE), "the event never came"
 
 
-def signal_here(number: signal.Signals, when: Callable[[], object]) -> threading.Thread:
-    """Send the calling thread a signal once ``when()`` holds; join what is returned."""
-    here = threading.get_ident()
+class signal_here:
+    """Send the calling thread a signal once ``when()`` holds; join what is returned.
 
-    def send() -> None:
+    A signal that comes in the instant before a system call begins does not interrupt it,
+    and the interpreter notices it only when the call ends; so, like a person, this asks
+    again when nothing has happened for a while.
+    """
+
+    def __init__(self, number: signal.Signals, when: Callable[[], object]) -> None:
+        self._noticed = threading.Event()
+        self._thread = threading.Thread(
+            target=self._send, args=(threading.get_ident(), number, when)
+        )
+        self._thread.start()
+
+    def _send(self, thread: int, number: signal.Signals, when: Callable[[], object]) -> None:
         eventually(when)
-        signal.pthread_kill(here, number)
+        for _ in range(5):
+            signal.pthread_kill(thread, number)
+            if self._noticed.wait(2):
+                return
 
-    sender = threading.Thread(target=send)
-    sender.start()
-    return sender
+    def join(self) -> None:
+        self._noticed.set()
+        self._thread.join(PATIENCE)
 
 
 COMMAND = [sys.executable, "-m", "threadwire"]

@@ -207,7 +207,7 @@ def test_an_interrupted_request_closes_so_that_no_request_gets_anothers(
     with threadwire.connect(serving(slow).address) as client:
         with pytest.raises(KeyboardInterrupt):
             client.request(b"first")
-        interrupt.join(PATIENCE)
+        interrupt.join()
         go_on.set()
         with pytest.raises(threadwire.ConnectionClosed):
             client.request(b"second")

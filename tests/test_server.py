@@ -312,7 +312,7 @@ def test_an_interrupted_close_can_be_called_again(
         interrupt = signal_here(signal.SIGINT, lambda: server.connections[0].draining)
         with pytest.raises(KeyboardInterrupt):
             server.close(3600)
-        interrupt.join(PATIENCE)
+        interrupt.join()
         assert not server.wait(0)
         assert len(server.close(0).cut) == 1
         assert server.wait(0)
@@ -338,7 +338,7 @@ def test_close_from_a_signal_handler_that_has_interrupted_close(serving: Serving
             wait_for(handling)
             interrupt = signal_here(signal.SIGUSR1, lambda: server.connections[0].draining)
             assert len(server.close(3600).cut) == 1
-            interrupt.join(PATIENCE)
+            interrupt.join()
             go_on.set()
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -21,7 +21,7 @@ import pytest
 import threadwire
 
 from ..conftest import Serving
-from ..support import COMMAND, PATIENCE, reverse, run, wait_for
+from ..support import COMMAND, PATIENCE, eventually, reverse, run, wait_for
 
 
 @pytest.fixture
@@ -87,6 +87,10 @@ def terminal(*arguments: str, home: Path, kind: str = "xterm") -> Iterator[Termi
         opened.close()
 
 
+def sleeps(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 # The dialogue.
 
 
@@ -128,6 +132,8 @@ def test_the_dialogue_against_the_exercises_server_that_goes_away(tmp_path: Path
 def test_control_c_in_the_dialogue(url: str, tmp_path: Path) -> None:
     with terminal(url, home=tmp_path) as term:
         term.until(b"(y/n): ")
+        # The interpreter notices a signal here only if it interrupts the read.
+        eventually(lambda: sleeps(term.process.pid))
         term.process.send_signal(signal.SIGINT)
         assert term.end() == 130
         assert b"Traceback" not in term.screen
