@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ import threadwire
 from threadwire import CloseReason, Connection
 
 from .conftest import Events, Serving
-from .support import PATIENCE, Peer, eventually, reverse, wait_for
+from .support import PATIENCE, Peer, eventually, reverse, signal_here, wait_for
 
 
 def closed_reason(events: Events) -> CloseReason:
@@ -375,6 +376,23 @@ def test_messages_from_many_threads_interleave_at_their_boundaries_only(serving:
         assert line == line[:1] * size
     for n in range(threads):
         assert sum(line[0] == 97 + n for line in lines) == each
+
+
+def test_a_sender_that_is_interrupted_leaves_no_half_message_to_build_on(
+    serving: Serving, events: Events
+) -> None:
+    server = serving(reverse)
+    with Peer(server.address, receive_buffer=4096) as peer:
+        eventually(lambda: server.connections)
+        (connection,) = server.connections
+        interrupt = signal_here(signal.SIGINT, connection._send_lock.locked)
+        with pytest.raises(KeyboardInterrupt):
+            connection.send(b"x" * 50_000_000)
+        interrupt.join()
+        with pytest.raises(threadwire.ConnectionClosed):
+            connection.send(b"y")
+        assert b"y" not in peer.hear_all()
+    assert closed_reason(events) is CloseReason.HANDLER_FAILED
 
 
 def test_sending_to_a_peer_that_left_raises_and_touches_nobody_else(serving: Serving) -> None:

@@ -254,14 +254,15 @@ class Connection:
                 raise self._closed_error()
             try:
                 self._stream.write(data, self._write_timeout)
-            except (OSError, TimeLimitError) as error:
-                reason = (
-                    CloseReason.WRITE_TIMEOUT
-                    if isinstance(error, TimeLimitError)
-                    else CloseReason.PEER_RESET
-                )
+            except BaseException as error:
                 # Part of it may have gone out: the stream is of no more use.
-                self.abort(reason)
+                if isinstance(error, TimeLimitError):
+                    self.abort(CloseReason.WRITE_TIMEOUT)
+                elif isinstance(error, OSError):
+                    self.abort(CloseReason.PEER_RESET)
+                else:  # a sender was interrupted, as by KeyboardInterrupt
+                    self.abort(CloseReason.HANDLER_FAILED)
+                    raise
                 raise self._closed_error() from error
             self.messages_sent += 1
             self.bytes_sent += len(data)
