@@ -96,4 +96,7 @@ def test_a_thousand_connections_come_and_go_and_leave_nothing(serving: Serving) 
         with threadwire.connect(server.address) as client:
             assert client.request(b"%d" % n) == b"%d" % n
     eventually(lambda: not server.connections)
-    assert len(server._threads) <= 5  # the last ones, waiting for more
+    # Threads are used again; how many overlap is the machine's affair, but never all.
+    assert len(server._threads) < 100
+    assert server.close().threads_left == ()
+    assert len(server._threads) == 0
