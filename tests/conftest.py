@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -13,7 +14,10 @@ import pytest
 import threadwire
 from threadwire.events import Event
 
+from .support import PATIENCE, eventually
+
 Serving: TypeAlias = Callable[..., threadwire.Server]
+Against: TypeAlias = Callable[[Callable[[socket.socket], None]], str]
 
 
 @pytest.fixture
@@ -56,6 +60,31 @@ def _open_descriptors() -> set[str]:
     return found
 
 
+@pytest.fixture
+def against() -> Iterator[Against]:
+    """Run a plain-socket server for one connection; gives its URL."""
+    running: list[tuple[threading.Thread, socket.socket]] = []
+
+    def start(script: Callable[[socket.socket], None]) -> str:
+        listening = socket.create_server(("127.0.0.1", 0))
+
+        def serve() -> None:
+            connected, _ = listening.accept()
+            connected.settimeout(PATIENCE)
+            with connected:
+                script(connected)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        running.append((thread, listening))
+        return f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+
+    yield start
+    for thread, listening in running:
+        thread.join(PATIENCE)
+        listening.close()
+
+
 class Events:
     """What the library logged, by name; any thread may log meanwhile."""
 
@@ -68,6 +97,14 @@ class Events:
             for record in list(self._caplog.records)
             if isinstance(record.msg, Event) and record.msg.name == name
         ]
+
+    def closed_reason(self) -> threadwire.CloseReason:
+        """Why the only connection there was has ended."""
+        eventually(lambda: self.named("closed"))
+        (fields,) = self.named("closed")
+        reason = fields["reason"]
+        assert isinstance(reason, threadwire.CloseReason)
+        return reason
 
     def tracebacks(self) -> list[logging.LogRecord]:
         return [record for record in self._caplog.records if record.exc_info]

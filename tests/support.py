@@ -104,6 +104,11 @@ def eventually(condition: Callable[[], object], what: str = "") -> None:
     raise AssertionError(f"it never came about: {what or condition}")
 
 
+def read_to_the_end(connected: socket.socket) -> None:
+    while connected.recv(65536):
+        pass
+
+
 def wait_for(event: threading.Event) -> None:
     assert event.wait(PATIENCE), "the event never came"
 

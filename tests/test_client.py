@@ -1,13 +1,11 @@
-"""Client and its pipeline, against our server and against plain sockets."""
+"""Client, against our server and against plain sockets."""
 
 from __future__ import annotations
 
-import itertools
 import resource
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,38 +13,8 @@ import pytest
 import threadwire
 from threadwire import CloseReason
 
-from .conftest import Serving
-from .support import PATIENCE, eventually, reverse, signal_here, wait_for
-
-
-@pytest.fixture
-def against() -> Iterator[Callable[[Callable[[socket.socket], None]], str]]:
-    """Run a plain-socket server for one connection; gives its URL."""
-    running: list[tuple[threading.Thread, socket.socket]] = []
-
-    def start(script: Callable[[socket.socket], None]) -> str:
-        listening = socket.create_server(("127.0.0.1", 0))
-
-        def serve() -> None:
-            connected, _ = listening.accept()
-            connected.settimeout(PATIENCE)
-            with connected:
-                script(connected)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        running.append((thread, listening))
-        return f"tcp://127.0.0.1:{listening.getsockname()[1]}"
-
-    yield start
-    for thread, listening in running:
-        thread.join(PATIENCE)
-        listening.close()
-
-
-def read_to_the_end(connected: socket.socket) -> None:
-    while connected.recv(65536):
-        pass
+from .conftest import Against, Serving
+from .support import PATIENCE, eventually, read_to_the_end, reverse, signal_here, wait_for
 
 
 @pytest.mark.parametrize(
@@ -214,7 +182,7 @@ def test_an_interrupted_request_closes_so_that_no_request_gets_anothers(
 
 
 def test_the_timeout_of_a_send_is_for_all_of_it(
-    against: Callable[[Callable[[socket.socket], None]], str],
+    against: Against,
 ) -> None:
     """Though the server makes progress all the time."""
     done = threading.Event()
@@ -266,7 +234,7 @@ def test_waiting_for_a_turn_is_part_of_the_timeout(serving: Serving) -> None:
 
 
 def test_a_timed_out_receive_loses_nothing(
-    against: Callable[[Callable[[socket.socket], None]], str],
+    against: Against,
 ) -> None:
     go_on = threading.Event()
 
@@ -283,7 +251,7 @@ def test_a_timed_out_receive_loses_nothing(
         assert client.receive() == b"half and half"
 
 
-def test_a_server_that_resets(against: Callable[[Callable[[socket.socket], None]], str]) -> None:
+def test_a_server_that_resets(against: Against) -> None:
     def reset(connected: socket.socket) -> None:
         connected.recv(1)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -296,7 +264,7 @@ def test_a_server_that_resets(against: Callable[[Callable[[socket.socket], None]
 
 
 def test_a_server_that_resets_while_requests_are_under_way(
-    against: Callable[[Callable[[socket.socket], None]], str],
+    against: Against,
 ) -> None:
     def reset(connected: socket.socket) -> None:
         connected.recv(1)
@@ -315,7 +283,7 @@ def test_a_server_that_resets_while_requests_are_under_way(
 
 
 def test_a_framing_that_has_to_settle(
-    against: Callable[[Callable[[socket.socket], None]], str],
+    against: Against,
 ) -> None:
     def answer(connected: socket.socket) -> None:
         connected.sendall(b"greeting")
@@ -344,7 +312,7 @@ def test_no_descriptor_for_a_connection(serving: Serving) -> None:
 
 
 def test_a_server_that_sends_too_much(
-    against: Callable[[Callable[[socket.socket], None]], str],
+    against: Against,
 ) -> None:
     def shout(connected: socket.socket) -> None:
         connected.sendall(b"x" * 100)
@@ -357,7 +325,7 @@ def test_a_server_that_sends_too_much(
 
 
 def test_a_server_that_does_not_read(
-    against: Callable[[Callable[[socket.socket], None]], str],
+    against: Against,
 ) -> None:
     done = threading.Event()
     with threadwire.connect(against(lambda _: wait_for(done))) as client:
@@ -384,225 +352,3 @@ def test_close_wakes_a_thread_that_waits(serving: Serving) -> None:
     waiter.join(PATIENCE)
     assert [error.reason for error in errors] == [CloseReason.HANDLER_CLOSED]
     assert "closed" in repr(client)
-
-
-# Pipelines.
-
-
-def test_pipeline_answers_in_order(serving: Serving) -> None:
-    with threadwire.connect(serving(reverse).address) as client:
-        messages = [b"%d" % n for n in range(20_000)]
-        assert list(client.pipeline(messages)) == [m[::-1] for m in messages]
-        assert list(client.pipeline([])) == []
-        assert client.request(b"and after") == b"retfa dna"
-
-
-def test_pipeline_of_large_messages_does_not_deadlock(serving: Serving) -> None:
-    """More than all the buffers on the way hold, in both directions at once."""
-    with threadwire.connect(serving(reverse).address) as client:
-        messages = [bytes([97 + n % 26]) * 900_000 for n in range(40)]
-        for message, reply in zip(messages, client.pipeline(messages), strict=True):
-            assert reply == message
-
-
-def test_pipeline_keeps_its_window(serving: Serving) -> None:
-    taken = 0
-
-    def source() -> Iterator[bytes]:
-        nonlocal taken
-        for n in itertools.count():
-            taken += 1
-            yield b"%d" % n
-
-    go_on = threading.Event()
-
-    def slow(message: bytes) -> bytes:
-        wait_for(go_on)
-        return message
-
-    with threadwire.connect(serving(slow).address) as client:
-        replies = client.pipeline(source(), window=5)
-        go_on_later = threading.Timer(0.05, go_on.set)
-        go_on_later.start()
-        for n, reply in enumerate(itertools.islice(replies, 100)):
-            assert reply == b"%d" % n
-            # One more than the window has been drawn from the source, and waits.
-            assert taken <= n + 1 + 5 + 1
-        replies.close()
-        assert client.closed
-        go_on_later.join()
-
-
-def test_replies_come_while_the_source_blocks(serving: Serving) -> None:
-    answered = threading.Event()
-
-    def source() -> Iterator[bytes]:
-        yield b"first"
-        wait_for(answered)
-        yield b"second"
-
-    with threadwire.connect(serving(reverse).address) as client:
-        replies = client.pipeline(source())
-        assert next(replies) == b"tsrif"
-        answered.set()
-        assert list(replies) == [b"dnoces"]
-
-
-def test_what_the_source_raises_comes_after_the_replies_before_it(serving: Serving) -> None:
-    def source() -> Iterator[bytes]:
-        yield b"ab"
-        yield b"cd"
-        raise LookupError("no more")
-
-    got = []
-    with threadwire.connect(serving(reverse).address) as client:
-        with pytest.raises(LookupError, match="no more"):
-            for reply in client.pipeline(source()):
-                got.append(reply)
-        assert got == [b"ba", b"dc"]
-        assert client.closed
-
-
-def test_an_error_of_the_system_in_the_source_is_the_sources(serving: Serving) -> None:
-    def source() -> Iterator[bytes]:
-        yield b"ab"
-        yield Path("/no/such/file").read_bytes()
-
-    with threadwire.connect(serving(reverse).address) as client:
-        replies = client.pipeline(source())
-        assert next(replies) == b"ba"
-        with pytest.raises(FileNotFoundError):
-            next(replies)
-
-
-def test_replies_before_a_framing_error_are_given(
-    against: Callable[[Callable[[socket.socket], None]], str],
-) -> None:
-    def answer(connected: socket.socket) -> None:
-        connected.recv(1000)
-        connected.sendall(b"1:a,1:b,x")
-        read_to_the_end(connected)
-
-    got = []
-    with threadwire.connect(against(answer), framing=threadwire.Netstring()) as client:
-        with pytest.raises(threadwire.MalformedMessage):
-            for reply in client.pipeline([b"1", b"2", b"3"]):
-                got.append(reply)
-    assert got == [b"a", b"b"]
-
-
-def test_a_source_that_ends_just_after_the_last_reply_ends_the_pipeline(
-    serving: Serving, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between the caller's last look and its sleep; without that look it would never wake."""
-    from threadwire.pipeline import Pipeline
-
-    answered, ended = threading.Event(), threading.Event()
-    sleep = Pipeline._sleep
-
-    def source() -> Iterator[bytes]:
-        yield b"only"
-        wait_for(answered)
-
-    def late_sleep(self: Pipeline, progress: float, **seen: bool) -> bool:
-        if not seen["due"] and not seen["finished"] and answered.is_set():
-            eventually(lambda: self._source_ended)
-        return sleep(self, progress, **seen)
-
-    monkeypatch.setattr(Pipeline, "_sleep", late_sleep)
-    with threadwire.connect(serving(reverse).address) as client:
-        replies = client.pipeline(source(), timeout=1)
-        assert next(replies) == b"ylno"
-        answered.set()
-
-        def finish() -> None:
-            assert list(replies) == []
-            ended.set()
-
-        finisher = threading.Thread(target=finish)
-        finisher.start()
-        assert ended.wait(5)
-        finisher.join(PATIENCE)
-
-
-def test_closing_the_client_ends_its_pipeline(serving: Serving) -> None:
-    with threadwire.connect(serving(lambda _m: None).address) as client:
-        closer = threading.Timer(0.05, client.close)
-        closer.start()
-        with pytest.raises(threadwire.ConnectionClosed) as caught:
-            list(client.pipeline([b"x"]))
-        closer.join()
-        assert caught.value.reason is CloseReason.HANDLER_CLOSED
-
-
-@pytest.mark.parametrize("message", [b"two\nlines", "text"])
-def test_a_message_that_cannot_be_sent_in_a_pipeline(serving: Serving, message: bytes) -> None:
-    with (
-        threadwire.connect(serving(reverse).address) as client,
-        pytest.raises(threadwire.UsageError),
-    ):
-        list(client.pipeline([b"fine", message]))
-
-
-def test_a_reply_that_is_due_too_long(serving: Serving) -> None:
-    with threadwire.connect(serving(lambda _m: None).address) as client:
-        with pytest.raises(threadwire.TimeLimitError, match=r"no reply within 0\.05 s"):
-            list(client.pipeline([b"x"], timeout=0.05))
-        assert client.closed
-
-
-def test_a_server_that_leaves_in_the_middle(serving: Serving) -> None:
-    def twice(message: bytes) -> bytes:
-        if message == b"2":
-            raise threadwire.Close
-        return message
-
-    got = []
-    with threadwire.connect(serving(twice).address) as client:
-        with pytest.raises(threadwire.ConnectionClosed):
-            for reply in client.pipeline([b"1", b"2", b"3"]):
-                got.append(reply)
-    assert got == [b"1"]
-
-
-def test_half_close_takes_all_replies_of_a_service_that_gives_several(serving: Serving) -> None:
-    server = serving(lambda message: [message, message + message])
-    with threadwire.connect(server.address) as client:
-        batches = client.pipeline_batches([b"a", b"b"], half_close=True)
-        assert [reply for batch in batches for reply in batch] == [b"a", b"aa", b"b", b"bb"]
-
-
-def test_half_close_does_not_wait_for_ever_for_the_end(
-    against: Callable[[Callable[[socket.socket], None]], str],
-) -> None:
-    done = threading.Event()
-
-    def answer(connected: socket.socket) -> None:
-        connected.sendall(connected.recv(1000))
-        wait_for(done)
-
-    with threadwire.connect(against(answer)) as client:
-        assert list(client.pipeline_batches([b"a"], half_close=True)) == [[b"a"]]
-        done.set()
-
-
-def test_a_pipeline_with_a_framing_that_has_to_settle(
-    against: Callable[[Callable[[socket.socket], None]], str],
-) -> None:
-    def answer(connected: socket.socket) -> None:
-        connected.recv(1000)
-        connected.sendall(b"no newline")
-        read_to_the_end(connected)
-
-    with threadwire.connect(against(answer), framing=threadwire.Auto()) as client:
-        assert list(client.pipeline([b"abc"])) == [b"no newline"]
-
-
-def test_requests_and_pipelines_take_turns(serving: Serving) -> None:
-    with threadwire.connect(serving(reverse).address, timeout=0.2) as client:
-        replies = client.pipeline(b"%d" % n for n in range(10))
-        next(replies)
-        with pytest.raises(threadwire.TimeLimitError, match="turn"):
-            client.request(b"x", timeout=0.05)
-        assert len(list(replies)) == 9
-        assert client.request(b"xy") == b"yx"
