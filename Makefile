@@ -51,6 +51,9 @@ $(VENV)/.python:
 
 $(VENV)/.installed: $(VENV)/.python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
+	@# As an ordinary installation does; otherwise the first start, or where the environment
+	@# says not to write bytecode every start, compiles it all.
+	$(BIN)/python -m compileall -q src
 	@touch $@
 
 # Dependency groups need pip 25.1.
