@@ -335,8 +335,13 @@ def test_a_server_that_does_not_read(
         done.set()
 
 
-def test_close_wakes_a_thread_that_waits(serving: Serving) -> None:
-    client = threadwire.connect(serving(reverse).address)
+@pytest.mark.parametrize("said", [b"", b"half a mess"])
+def test_close_wakes_a_thread_that_waits(against: Against, said: bytes) -> None:
+    def say(connected: socket.socket) -> None:
+        connected.sendall(said)
+        read_to_the_end(connected)
+
+    client = threadwire.connect(against(say))
     errors: list[threadwire.ConnectionClosed] = []
 
     def wait() -> None:
@@ -347,7 +352,7 @@ def test_close_wakes_a_thread_that_waits(serving: Serving) -> None:
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    eventually(lambda: client._users)
+    eventually(lambda: client._users and client._codec.unread == len(said))
     client.close()
     waiter.join(PATIENCE)
     assert [error.reason for error in errors] == [CloseReason.HANDLER_CLOSED]

@@ -178,6 +178,17 @@ def test_a_reply_that_is_due_too_long(serving: Serving) -> None:
         assert client.closed
 
 
+def test_half_a_reply_at_the_end_is_no_clean_end(against: Against) -> None:
+    def answer(connected: socket.socket) -> None:
+        connected.recv(1000)
+        connected.sendall(b"whole\nhal")
+
+    with threadwire.connect(against(answer)) as client:
+        batches = client.pipeline_batches([b"a"], half_close=True)
+        with pytest.raises(threadwire.TruncatedMessage):
+            list(batches)
+
+
 def test_a_server_that_leaves_in_the_middle(serving: Serving) -> None:
     def twice(message: bytes) -> bytes:
         if message == b"2":

@@ -324,7 +324,8 @@ class Client:
             self._codec.feed(data)
         elif data is not None:
             self._ended = True
-            self._codec.end()
+            if not self._closed:  # else the half of a message is nobody's fault
+                self._codec.end()
         elif deadline is not None and time.monotonic() >= deadline:
             return False
         else:

@@ -74,18 +74,15 @@ class Handler:
             if takes is not None and 1 not in takes:
                 raise HandlerError(f"session handler {self.name} must take (connection)")
             self.call: Callable[[bytes, Connection], Reply] = _no_message_handler
+        elif takes and 2 in takes and (1 not in takes or _asks_by_name(function)):
+            self.call = function
         elif takes is None or 1 in takes:
             self.call = lambda message, _connection: function(message)
-        elif 2 in takes:
-            self.call = function
         else:
             raise HandlerError(
                 f"handler {self.name} must take (message) or (message, connection); "
                 "mark a function that takes (connection) with @threadwire.session"
             )
-        # (message, connection=...) wants the connection as well.
-        if not self.is_session and takes is not None and 2 in takes and _asks_by_name(function):
-            self.call = function
 
 
 def as_handler(handler: Callable[..., Any] | Handler) -> Handler:
@@ -129,7 +126,7 @@ def _positional_arguments(function: Callable[..., Any]) -> range | None:
 
 
 def _asks_by_name(function: Callable[..., Any]) -> bool:
-    """Whether the second parameter is called ``connection``, whatever its default."""
+    """Whether the second parameter is called ``connection``, even where it has a default."""
     import inspect
 
     parameters = list(inspect.signature(function).parameters)

@@ -136,6 +136,8 @@ class Pipeline:
                 idle = not self._outbox and not sending
                 finished = self._source_ended and idle
                 due = bool(self._unanswered) or not idle
+            if self._violation is not None:
+                raise self._violation
             if ended:
                 if due or not finished:
                     raise ConnectionClosed(CloseReason.PEER_CLOSED)
@@ -145,8 +147,6 @@ class Pipeline:
                 half_closed = True
             if finished and not due and not half_closed:
                 return
-            if self._violation is not None:
-                raise self._violation
             if not replies and not self._sleep(
                 progress, writing=bool(sending), due=due, finished=finished, half_closed=half_closed
             ):

@@ -204,30 +204,33 @@ class Server:
         seconds = self._drain_timeout if timeout is None else timeout
         deadline = time.monotonic() + limits.DRAIN_TIMEOUT.check(seconds)
         me = threading.get_ident()
-        with self._changed:
-            if self._phase is _Phase.NEW:
-                self._finish(CloseReport(0, (), ()))
-            elif self._phase is _Phase.SERVING:
-                self._phase = _Phase.CLOSING
-                self._deadline = deadline
-            self._deadline = min(self._deadline, deadline)
-            self._changed.notify_all()
-            while self._report is None and self._closer is not None:
-                if self._closer == me or self._served_here():
-                    return CloseReport(0, (), ())
-                self._changed.wait()
-            if self._report is not None:
-                return self._report
-            self._closer = me
-        report = None
+        closing, report = False, None
         try:
+            with self._changed:
+                if self._phase is _Phase.NEW:
+                    self._finish(CloseReport(0, (), ()))
+                elif self._phase is _Phase.SERVING:
+                    self._phase = _Phase.CLOSING
+                    self._deadline = deadline
+                self._deadline = min(self._deadline, deadline)
+                self._changed.notify_all()
+                while self._report is None and self._closer is not None:
+                    if self._closer == me or self._served_here():
+                        return CloseReport(0, (), ())
+                    self._changed.wait()
+                if self._report is not None:
+                    return self._report
+                # From here on an interruption, at any point, lets the next call go on.
+                closing = True
+                self._closer = me
             report = self._drain()
         finally:
-            with self._changed:
-                self._closer = None
-                if report is not None:
-                    self._finish(report)
-                self._changed.notify_all()
+            if closing:
+                with self._changed:
+                    self._closer = None
+                    if report is not None:
+                        self._finish(report)
+                    self._changed.notify_all()
         return report
 
     def _finish(self, report: CloseReport) -> None:
