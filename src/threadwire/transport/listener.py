@@ -18,17 +18,17 @@ _PORT_TRIES = 16  # for one free port on both of localhost's families
 class Listener:
     """One listening socket, in non-blocking mode. Owned by whoever accepts from it."""
 
-    __slots__ = ("_identity", "_socket", "address")
+    __slots__ = ("_identity", "address", "socket")
 
     def __init__(self, listening: socket.socket, *, unlink: bool = False) -> None:
         listening.setblocking(False)
-        self._socket = listening
+        self.socket = listening
         self.address = socket_address(listening.family, listening.getsockname())
         # Which file is ours to remove: another server may put its own in the same place.
         self._identity = _file_identity(self.address.path) if unlink else None
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self.socket.fileno()
 
     def accept(self) -> Stream | None:
         """The next connection, or ``None`` if none is waiting; raises OSError as accept does.
@@ -37,7 +37,7 @@ class Listener:
         ``ECONNABORTED``.
         """
         try:
-            connected, name = self._socket.accept()
+            connected, name = self.socket.accept()
         except BlockingIOError:
             return None
         try:
@@ -53,7 +53,7 @@ class Listener:
                 if self._identity and _file_identity(self.address.path) == self._identity:
                     os.unlink(self.address.path)
         finally:
-            self._socket.close()
+            self.socket.close()
 
 
 def listen(address: Address, backlog: int) -> list[Listener]:

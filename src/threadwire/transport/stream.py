@@ -23,12 +23,14 @@ import fcntl
 import math
 import select
 import socket
+import struct
 import termios
 import time
 
 from ..address import Address, socket_address
 from ..errors import TimeLimitError
 from ..limits import READ_SIZE
+from .poller import send_now
 
 _READ_SIZE = READ_SIZE.whole
 # What one system call is offered, so that the kernel never has to look at all of a huge reply.
@@ -39,7 +41,7 @@ _POLL_SLICE = 1 << 30  # milliseconds; poll() takes a C int
 class Stream:
     """One connected stream socket, TCP or unix."""
 
-    __slots__ = ("_socket", "local", "peer")
+    __slots__ = ("local", "peer", "socket")
 
     def __init__(self, connected: socket.socket, peer: Address | None = None) -> None:
         connected.settimeout(None)
@@ -48,23 +50,40 @@ class Stream:
             # Replies are written whole, so waiting to fill a segment only delays them.
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._socket = connected
+        self.socket = connected
         self.peer = peer or socket_address(family, connected.getpeername())
         self.local = socket_address(family, connected.getsockname())
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self.socket.fileno()
 
     # Reading: the owner.
 
-    def read(self, size: int = _READ_SIZE) -> bytes:
-        """Wait for bytes, for as long as it takes; ``b""`` at the end of the stream."""
-        return self._socket.recv(size)
+    def read(self, size: int = _READ_SIZE) -> bytes | None:
+        """Wait for bytes, for as long as it takes; ``b""`` at the end of the stream.
+
+        ``None`` when the limit that :meth:`limit_reads` has set is over.
+        """
+        try:
+            return self.socket.recv(size)
+        except BlockingIOError:
+            return None
+
+    def limit_reads(self, seconds: float) -> None:
+        """Let :meth:`read` wait no longer than this; 0 is for ever.
+
+        The system keeps the time (``SO_RCVTIMEO``), so that a read stays one system call.
+        """
+        whole, rest = divmod(seconds, 1)
+        limit = struct.pack("@ll", int(whole), int(rest * 1e6))
+        # Not connected any more: reads return at once.
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
     def read_nowait(self, size: int = _READ_SIZE) -> bytes | None:
         """Bytes that are there now; ``b""`` at the end of the stream; ``None`` if none are."""
         try:
-            return self._socket.recv(size, socket.MSG_DONTWAIT)
+            return self.socket.recv(size, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
 
@@ -84,14 +103,14 @@ class Stream:
     def readable_bytes(self) -> int:
         """How many bytes have arrived and not been read."""
         count = array.array("i", [0])
-        fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, count)
+        fcntl.ioctl(self.socket.fileno(), termios.FIONREAD, count)
         return count[0]
 
     def unsent_bytes(self) -> int:
         """How many bytes were written that the peer's system has not acknowledged."""
         count = array.array("i", [0])
         try:
-            fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, count)
+            fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, count)
         except (OSError, ValueError):
             return 0  # not to be known of this kind of socket
         return count[0]
@@ -110,7 +129,9 @@ class Stream:
 
     # Writing: whoever holds the send lock.
 
-    def write(self, data: bytes, stall_timeout: float | None, deadline: float = math.inf) -> None:
+    def write(
+        self, data: bytes | memoryview, stall_timeout: float | None, deadline: float = math.inf
+    ) -> None:
         """Write all of ``data``.
 
         Raises :class:`~threadwire.TimeLimitError` when the peer has made no room at
@@ -132,10 +153,7 @@ class Stream:
 
     def write_nowait(self, data: bytes | memoryview) -> int:
         """Write what there is room for now; returns the number of bytes."""
-        try:
-            return self._socket.send(data, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return 0
+        return send_now(self.socket, self.socket.fileno(), data)
 
     # Waiting.
 
@@ -154,12 +172,12 @@ class Stream:
         """
         poll = select.poll()
         poll.register(
-            self._socket, (select.POLLIN if readable else 0) | (select.POLLOUT if writable else 0)
+            self.socket, (select.POLLIN if readable else 0) | (select.POLLOUT if writable else 0)
         )
         if wake is not None:
             poll.register(wake, select.POLLIN)
         milliseconds = None if seconds is None else min(max(0, seconds) * 1000, _POLL_SLICE)
-        own = self._socket.fileno()
+        own = self.socket.fileno()
         for number, events in poll.poll(milliseconds):
             if number == own:
                 broken = bool(events & (select.POLLERR | select.POLLHUP | select.POLLNVAL))
@@ -183,9 +201,9 @@ class Stream:
     def _shutdown(self, how: int) -> None:
         # Not connected any more, which is what was wanted.
         with contextlib.suppress(OSError):
-            self._socket.shutdown(how)
+            self.socket.shutdown(how)
 
     def close(self) -> None:
         # A reset that waits to be reported is no news at this point; the descriptor is freed.
         with contextlib.suppress(OSError):
-            self._socket.close()
+            self.socket.close()

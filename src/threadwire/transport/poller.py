@@ -1,0 +1,33 @@
+"""The batching poller: the twin in C, or else the one in Python.
+
+Both do the same, as :mod:`.portable` says. The environment variable ``THREADWIRE_PURE``
+chooses Python, if it is set to anything but nothing or ``0``; so does a system or an
+installation that has no C twin. ``TWIN`` says which it is, ``"c"`` or ``"python"``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from .portable import ACCEPT, END, READ, READY, WRITE
+
+if TYPE_CHECKING:
+    from ._speedups import Poller, send_now
+
+    TWIN: str
+elif os.environ.get("THREADWIRE_PURE", "") in ("", "0"):
+    try:
+        from ._speedups import Poller, send_now
+
+        TWIN = "c"
+    except ImportError:
+        from .portable import Poller, send_now
+
+        TWIN = "python"
+else:
+    from .portable import Poller, send_now
+
+    TWIN = "python"
+
+__all__ = ["ACCEPT", "END", "READ", "READY", "TWIN", "WRITE", "Poller", "send_now"]
