@@ -212,6 +212,70 @@ def test_any_bytes_are_messages_or_a_violation_and_never_larger_than_allowed(
     assert all(len(message) <= NOISE_LIMIT for message in messages)
 
 
+Way = Callable[[Codec, bytes], list[bytes]]
+
+
+def fed(codec: Codec, chunk: bytes) -> list[bytes]:
+    codec.feed(chunk)
+    return []
+
+
+def only(codec: Codec, chunk: bytes) -> list[bytes]:
+    """As a loop does that serves many clients: the frequent case in one call."""
+    message = codec.only_message(chunk)
+    if message is None:
+        return fed(codec, chunk)
+    return [message]
+
+
+def at_once(codec: Codec, chunk: bytes) -> list[bytes]:
+    return codec.messages(chunk)
+
+
+def history(codec: Codec, steps: list[tuple[bytes, Way, bool, bool]]) -> list[object]:
+    """All that can be seen of a codec while chunks are taken apart, each in its way."""
+    seen: list[object] = []
+    try:
+        for chunk, way, taking, settling in steps:
+            taken = way(codec, chunk)
+            if taking:
+                taken.extend(take(codec))
+            assert all(type(message) is bytes for message in taken)
+            seen.extend(taken)
+            seen.append((codec.unread, codec.patience))
+            if settling:
+                codec.settle()
+        codec.end()
+        seen.extend(take(codec))
+    except FramingError as error:
+        seen.append((type(error), vars(error), str(error)))
+    return [*seen, codec.unread, codec.encode(b"reply")]
+
+
+@every
+@settings(modest, max_examples=100)
+@given(data=st.data())
+def test_the_short_cuts_take_nothing_apart_otherwise(case: Case, data: st.DataObject) -> None:
+    framing = case.framing
+    encode = framing.codec().encode
+    short = contents.map(lambda message: message[: NOISE_LIMIT + 2]).filter(case.carries)
+    message = short.map(encode)
+    messages = st.lists(message, max_size=4).map(b"".join)
+    chunks = data.draw(st.lists(message | messages | case.noise, max_size=8))
+    if data.draw(st.booleans()):
+        chunks = data.draw(chunked(b"".join(chunks)))
+    steps: list[tuple[bytes, Way, bool, bool]] = []
+    plain: list[tuple[bytes, Way, bool, bool]] = []
+    for chunk in chunks:
+        way = data.draw(st.sampled_from([only, only, at_once, fed]))
+        settling = data.draw(st.booleans())
+        taking = way is not fed or data.draw(st.booleans())
+        steps.append((chunk, way, taking, settling))
+        plain.append((chunk, fed, taking, settling))
+    quick = history(framing.codec(NOISE_LIMIT), steps)
+    assert quick == history(framing.codec(NOISE_LIMIT), plain)
+
+
 @pytest.mark.parametrize("delimiter", [b"\0", b"\r\n", b"aa", b"aba", b"abaab"])
 @modest
 @given(data=st.data())

@@ -27,7 +27,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ..errors import TruncatedMessage, UsageError
+from ..errors import FramingError, TruncatedMessage, UsageError
 from ..limits import MAX_MESSAGE
 from ..value import Value
 
@@ -74,6 +74,30 @@ class Codec(ABC):
         Raises :class:`~threadwire.FramingError` at a violation, after all the
         messages before it have been returned.
         """
+
+    def only_message(self, data: bytes) -> bytes | None:
+        """The message, if ``data`` is exactly one whole message and nothing is unread.
+
+        Equivalent to ``feed(data)``, ``next_message()`` and a ``next_message()`` that
+        returns ``None``, in one call: a short cut for the most frequent case. Otherwise
+        ``None``, with nothing changed; then ``feed(data)``, which also tells what is
+        wrong with it. A codec without a short cut always returns ``None``.
+        """
+        return None
+
+    def messages(self, data: bytes) -> list[bytes]:
+        """Feed ``data``, and return all the messages that are whole by now.
+
+        A violation after them is raised by the next :meth:`next_message`.
+        """
+        self.feed(data)
+        found: list[bytes] = []
+        try:
+            while (message := self.next_message()) is not None:
+                found.append(message)
+        except FramingError:
+            pass  # it is raised again, however often it is asked for
+        return found
 
     @abstractmethod
     def encode(self, message: bytes) -> bytes:
@@ -123,11 +147,13 @@ class SettleTime:
 class BufferedCodec(Codec):
     """A codec over one buffer: what the length- and delimiter-based ones share.
 
-    ``_buffer[_start:]`` is what is unread. While a chunk is taken apart the buffer
-    is that very ``bytes`` object, uncopied; only what remains of it when the next
-    chunk comes is moved into a ``bytearray``, which grows in amortised constant
-    time a byte and is dropped as soon as it has been used up. Its used part is cut
-    off when it outweighs the rest, so the moving stays linear too.
+    ``_buffer[_start:]`` is what is unread. Mostly the buffer is ``bytes``, from which
+    messages are cut fastest: the very object that was fed, uncopied, or, where less was
+    unread than is fed, both joined. Only where more is unread does it become a
+    ``bytearray``, which grows in amortised constant time a byte. Its used part is cut off
+    when it outweighs the rest. So the moving stays linear, whatever the chunking.
+
+    Where the buffer is empty, nothing is known about an unfinished message either.
     """
 
     __slots__ = ("_buffer", "_ended", "_limit", "_passed", "_start")
@@ -141,11 +167,15 @@ class BufferedCodec(Codec):
 
     def feed(self, data: bytes) -> None:
         buffer, start = self._buffer, self._start
-        if start == len(buffer):
+        unread = len(buffer) - start
+        if not unread:
             self._passed += start
             self._buffer, self._start = bytes(data), 0  # no copy where data is bytes
+        elif unread <= len(data):
+            self._passed += start
+            self._buffer, self._start = b"".join((memoryview(buffer)[start:], data)), 0
         elif isinstance(buffer, bytearray):
-            if start * 2 > len(buffer):
+            if start > unread:
                 self._passed += start
                 self._start = 0
                 del buffer[:start]
@@ -163,6 +193,10 @@ class BufferedCodec(Codec):
     def unread(self) -> int:
         return len(self._buffer) - self._start
 
+    def hand_over(self) -> bytes:
+        """The bytes that are unread, for another codec; this one is of no more use."""
+        return self._cut(self._start, len(self._buffer))
+
     @property
     def _position(self) -> int:
         """Where in the stream the message that is being read begins."""
@@ -175,16 +209,21 @@ class BufferedCodec(Codec):
             return buffer[begin:end]
         return bytes(memoryview(buffer)[begin:end])
 
-    def _incomplete(self) -> None:
+    def _incomplete(self, unread: int) -> None:
         """No whole message is there: a value, or, at the end of the stream, a violation.
 
-        A buffer that is used up is let go of here, once a read instead of once a message.
+        What is used up is let go of here, once a read instead of once a message, so that
+        a peer that now falls silent costs no more than what it left unfinished.
         """
-        if self._start == len(self._buffer):
-            self._passed += self._start
+        start = self._start
+        if not unread:
+            self._passed += start
             self._buffer, self._start = b"", 0
         elif self._ended:
-            raise TruncatedMessage(self.unread, self._position)
+            raise TruncatedMessage(unread, self._position)
+        elif start > unread:
+            self._passed += start
+            self._buffer, self._start = self._cut(start, start + unread), 0
 
 
 def require_bytes(message: object) -> None:

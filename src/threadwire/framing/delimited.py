@@ -6,7 +6,7 @@ from ..errors import MessageTooLarge, UnencodableMessage, UsageError
 from ..limits import MAX_MESSAGE
 from .codec import BufferedCodec, Codec, Framing
 
-__all__ = ["Delimited", "Lines"]
+__all__ = ["Delimited", "LineCodec", "Lines"]
 
 
 class Lines(Framing):
@@ -31,7 +31,7 @@ class Lines(Framing):
         self.unterminated = unterminated
 
     def codec(self, max_message: int = MAX_MESSAGE.whole) -> Codec:
-        return _LineCodec(max_message, self)
+        return LineCodec(max_message, self)
 
     def __str__(self) -> str:
         return "lines" if self.newline == b"\n" else "lines:crlf"
@@ -58,34 +58,39 @@ class Delimited(Framing):
 class _DelimiterCodec(BufferedCodec):
     """``_searched`` unread bytes are known to hold no beginning of a whole delimiter."""
 
-    __slots__ = ("_delimiter", "_searched", "_slack")
+    __slots__ = ("_delimiter", "_searched")
 
     def __init__(self, max_message: int, delimiter: bytes) -> None:
         super().__init__(max_message)
         self._delimiter = delimiter
         self._searched = 0
-        # How many unread bytes, past the limit, may yet prove to be the delimiter's.
-        self._slack = len(delimiter) - 1
 
     def next_message(self) -> bytes | None:
-        start = self._start
-        found = self._buffer.find(self._delimiter, start + self._searched)
+        buffer, start = self._buffer, self._start
+        found = buffer.find(self._delimiter, start + self._searched)
         if found < 0:
-            unread = len(self._buffer) - start
-            if unread > self._limit + self._slack:
-                raise MessageTooLarge(self._limit, unread - self._slack, self._position)
-            self._searched = max(0, unread - len(self._delimiter) + 1)
-            return self._at_end()
-        end = self._end_of_message(start, found)
-        if end - start > self._limit:
-            raise MessageTooLarge(self._limit, end - start, self._position)
-        message = self._cut(start, end)
+            unread = len(buffer) - start
+            slack = len(self._delimiter) - 1  # the last bytes may prove to be the delimiter's
+            if unread - slack > self._limit:
+                raise MessageTooLarge(self._limit, unread - slack, self._position)
+            self._searched = max(0, unread - slack)
+            self._incomplete(unread)
+            return None
+        if found - start > self._limit:
+            raise MessageTooLarge(self._limit, found - start, self._position)
         self._start = found + len(self._delimiter)
         self._searched = 0
+        return buffer[start:found] if type(buffer) is bytes else self._cut(start, found)
+
+    def only_message(self, data: bytes) -> bytes | None:
+        message, delimiter, rest = data.partition(self._delimiter)
+        if rest or not delimiter or self._buffer or len(message) > self._limit:
+            return None
+        self._passed += len(data)
         return message
 
     def encode(self, message: bytes) -> bytes:
-        framed = b"".join((message, self._delimiter))
+        framed = message + self._delimiter
         if framed.find(self._delimiter) != len(message):
             problem = "it contains the delimiter"
             if self._delimiter not in message:
@@ -95,40 +100,76 @@ class _DelimiterCodec(BufferedCodec):
             )
         return framed
 
-    def _end_of_message(self, _start: int, found: int) -> int:
-        return found
 
-    def _at_end(self) -> bytes | None:
-        self._incomplete()
-        return None
+class LineCodec(BufferedCodec):
+    """``_searched`` unread bytes are known to hold no newline."""
 
-
-class _LineCodec(_DelimiterCodec):
-    __slots__ = ("_newline", "_unterminated")
+    __slots__ = ("_framing", "_searched")
 
     def __init__(self, max_message: int, framing: Lines) -> None:
-        super().__init__(max_message, b"\n")
-        self._slack = 1  # a CR that may belong to the line's end
-        self._newline = framing.newline
-        self._unterminated = framing.unterminated
+        super().__init__(max_message)
+        self._framing = framing
+        self._searched = 0
+
+    def next_message(self) -> bytes | None:
+        buffer, start = self._buffer, self._start
+        found = buffer.find(b"\n", start + self._searched)
+        if found < 0:
+            return self._without_newline()
+        end = found
+        if buffer[found - 1] == 13 and found > start:
+            end -= 1
+        if end - start > self._limit:
+            raise MessageTooLarge(self._limit, end - start, self._position)
+        self._start = found + 1
+        self._searched = 0
+        return buffer[start:end] if type(buffer) is bytes else self._cut(start, end)
+
+    def only_message(self, data: bytes) -> bytes | None:
+        message, newline, rest = data.partition(b"\n")
+        if rest or not newline or self._buffer:
+            return None
+        if message and message[-1] == 13:
+            message = message[:-1]
+        if len(message) > self._limit:
+            return None
+        self._passed += len(data)
+        return message
+
+    def messages(self, data: bytes) -> list[bytes]:
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        buffer, start = self._buffer, self._start
+        unread = len(buffer) - start
+        if not lines or self._searched != unread or type(buffer) is not bytes:
+            return super().messages(data)
+        if unread:
+            lines[0] = buffer[start:] + lines[0]
+        if unread or 13 in data:
+            lines = [line[:-1] if line and line[-1] == 13 else line for line in lines]
+        if max(map(len, lines)) > self._limit:
+            return super().messages(data)
+        self._passed += len(buffer) + len(data) - len(rest)
+        self._buffer, self._start, self._searched = rest, 0, len(rest)
+        return lines
 
     def encode(self, message: bytes) -> bytes:
-        if b"\n" in message:
+        if 10 in message:  # a byte is found several times as fast as bytes are
             raise UnencodableMessage("lines", "it contains a newline", len(message))
-        newline = b"\r\n" if message[-1:] == b"\r" else self._newline
-        return b"".join((message, newline))
+        if message and message[-1] == 13:
+            return message + b"\r\n"
+        return message + self._framing.newline
 
-    def _end_of_message(self, start: int, found: int) -> int:
-        if found > start and self._buffer[found - 1] == 13:  # CR
-            return found - 1
-        return found
-
-    def _at_end(self) -> bytes | None:
-        if self._ended and self._unterminated and self.unread:
-            if self.unread > self._limit:
-                raise MessageTooLarge(self._limit, self.unread, self._position)
-            message = self._cut(self._start, len(self._buffer))
-            self._start = len(self._buffer)
+    def _without_newline(self) -> bytes | None:
+        unread = self._searched = len(self._buffer) - self._start
+        if unread - 1 > self._limit:  # the last byte may be the CR of the line's end
+            raise MessageTooLarge(self._limit, unread - 1, self._position)
+        if self._ended and self._framing.unterminated and unread:
+            if unread > self._limit:
+                raise MessageTooLarge(self._limit, unread, self._position)
+            message = self._cut(self._start, self._start + unread)
+            self._start += unread
+            self._searched = 0
             return message
-        self._incomplete()
+        self._incomplete(unread)
         return None

@@ -78,69 +78,86 @@ class Netstring(Framing):
         return "netstring"
 
 
-class _LengthCodec(BufferedCodec):
-    """``_frame`` is the length of the frame being read, once its header has come."""
+_from_bytes = int.from_bytes  # to look it up would take longer than to call it
 
-    __slots__ = ("_byteorder", "_frame", "_header", "_inclusive", "_offset", "_size")
+
+class _LengthCodec(BufferedCodec):
+    """``_frame`` is the length of the frame being read, 0 until its header has come."""
+
+    __slots__ = ("_frame", "_framing", "_header")
 
     def __init__(self, max_message: int, framing: LengthPrefixed) -> None:
         super().__init__(max_message)
-        self._size = framing.size
-        self._byteorder = framing.byteorder
-        self._offset = framing.offset
-        self._inclusive = framing.inclusive
+        self._framing = framing
         self._header = framing.offset + framing.size
-        self._frame: int | None = None
+        self._frame = 0
 
     def next_message(self) -> bytes | None:
-        start = self._start
-        unread = len(self._buffer) - start
+        buffer, start = self._buffer, self._start
+        unread = len(buffer) - start
         frame = self._frame
-        if frame is None:
-            if unread < self._header:
-                self._incomplete()
-                return None
-            self._frame = frame = self._read_header(start)
-        if unread < frame:
-            self._incomplete()
+        if unread < (frame or self._header):
+            self._incomplete(unread)
             return None
-        message = self._cut(start + self._header, start + frame)
-        if self._offset:
-            message = self._cut(start, start + self._offset) + message
-        self._start = start + frame
-        self._frame = None
+        if not frame:
+            frame = self._read_header(start)
+            if unread < frame:
+                self._frame = frame
+                self._incomplete(unread)
+                return None
+        body, end = start + self._header, start + frame
+        message = buffer[body:end] if type(buffer) is bytes else self._cut(body, end)
+        offset = self._framing.offset
+        if offset:
+            message = self._cut(start, start + offset) + message
+        self._start = end
+        self._frame = 0
         return message
 
+    def only_message(self, data: bytes) -> bytes | None:
+        framing, header, size = self._framing, self._header, len(data)
+        if size < header or self._buffer or size - framing.size > self._limit:
+            return None
+        offset = framing.offset
+        length = _from_bytes(data[offset:header], framing.byteorder)
+        if size != (length if framing.inclusive else length + header):
+            return None
+        self._passed += size
+        return data[:offset] + data[header:] if offset else data[header:]
+
     def encode(self, message: bytes) -> bytes:
-        after = len(message) - self._offset
+        framing = self._framing
+        offset = framing.offset
+        after = len(message) - offset
         if after < 0:
-            problem = f"it is shorter than the {self._offset} bytes before the length"
+            problem = f"it is shorter than the {offset} bytes before the length"
             raise UnencodableMessage("length-prefixed framing", problem, len(message))
-        length = after + self._header if self._inclusive else after
+        length = after + self._header if framing.inclusive else after
         try:
-            field = length.to_bytes(self._size, self._byteorder)
+            field = length.to_bytes(framing.size, framing.byteorder)
         except OverflowError:
-            problem = f"its length does not fit in {self._size} bytes"
+            problem = f"its length does not fit in {framing.size} bytes"
             raise UnencodableMessage("length-prefixed framing", problem, len(message)) from None
-        if self._offset:
-            return b"".join((message[: self._offset], field, message[self._offset :]))
-        return b"".join((field, message))
+        if offset:
+            return b"".join((message[:offset], field, message[offset:]))
+        return field + message
 
     def _read_header(self, start: int) -> int:
         """The frame's length in bytes, found lawful."""
-        field = self._buffer[start + self._offset : start + self._header]
-        length = int.from_bytes(field, self._byteorder)
-        frame = length if self._inclusive else length + self._header
-        if frame < self._header:
-            problem = f"length {length} does not cover the header of {self._header} bytes"
+        framing, header = self._framing, self._header
+        field = self._buffer[start + framing.offset : start + header]
+        length = _from_bytes(field, framing.byteorder)
+        frame = length if framing.inclusive else length + header
+        if frame < header:
+            problem = f"length {length} does not cover the header of {header} bytes"
             raise MalformedMessage(problem, self._position)
-        if frame - self._size > self._limit:
-            raise MessageTooLarge(self._limit, frame - self._size, self._position)
+        if frame - framing.size > self._limit:
+            raise MessageTooLarge(self._limit, frame - framing.size, self._position)
         return frame
 
 
 class _NetstringCodec(BufferedCodec):
-    """``_body`` and ``_comma`` are the frame's offsets from ``_start``, once they are known."""
+    """``_body`` and ``_comma`` are offsets from ``_start``, known when ``_comma`` is not 0."""
 
     __slots__ = ("_body", "_comma", "_digits")
 
@@ -151,19 +168,33 @@ class _NetstringCodec(BufferedCodec):
         self._comma = 0
 
     def next_message(self) -> bytes | None:
-        start = self._start
-        if not self._body and not self._read_header(start):
-            self._incomplete()
+        buffer, start = self._buffer, self._start
+        unread = len(buffer) - start
+        if unread <= self._comma:
+            self._incomplete(unread)
             return None
-        if len(self._buffer) - start <= self._comma:
-            self._incomplete()
+        if not self._comma and not (self._read_header(start) and unread > self._comma):
+            self._incomplete(unread)
             return None
-        if self._buffer[start + self._comma] != 44:
+        body, end = start + self._body, start + self._comma
+        if buffer[end] != 44:
             raise MalformedMessage("no comma after the netstring", self._position)
-        message = self._cut(start + self._body, start + self._comma)
-        self._start = start + self._comma + 1
-        self._body = 0
-        return message
+        self._start = end + 1
+        self._comma = 0
+        return buffer[body:end] if type(buffer) is bytes else self._cut(body, end)
+
+    def only_message(self, data: bytes) -> bytes | None:
+        digits, _, rest = data.partition(b":")
+        length = len(rest) - 1
+        if (
+            length > self._limit
+            or digits != b"%d" % length  # the one lawful way to write it
+            or data[-1] != 44
+            or self._buffer
+        ):
+            return None
+        self._passed += len(data)
+        return rest[:-1]
 
     def encode(self, message: bytes) -> bytes:
         return b"%d:%b," % (len(message), message)

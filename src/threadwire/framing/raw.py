@@ -7,7 +7,7 @@ from collections import deque
 from ..errors import UsageError
 from ..limits import MAX_MESSAGE
 from .codec import Codec, Framing
-from .delimited import Lines
+from .delimited import LineCodec, Lines
 
 __all__ = ["Auto", "Raw"]
 
@@ -57,30 +57,45 @@ class Auto(Framing):
 
 
 class _RawCodec(Codec):
-    __slots__ = ("_chunks", "_limit", "_unread")
+    """``_next`` is the next message, ``_later`` the rest: mostly there is none, and no queue."""
+
+    __slots__ = ("_later", "_limit", "_next", "_unread")
 
     def __init__(self, max_message: int) -> None:
         self._limit = max_message
-        self._chunks: deque[bytes] = deque()
+        self._next: bytes | None = None
+        self._later: deque[bytes] | None = None
         self._unread = 0
 
     def feed(self, data: bytes) -> None:
-        limit = self._limit
-        self._unread += len(data)
-        if 0 < len(data) <= limit:
-            self._chunks.append(bytes(data))
-        else:
-            self._chunks.extend(bytes(data[i : i + limit]) for i in range(0, len(data), limit))
+        size, limit = len(data), self._limit
+        if size <= limit and not self._unread:
+            self._next = bytes(data) or None
+        elif size:
+            if self._later is None:
+                self._later = deque()
+            self._later.extend(bytes(data[i : i + limit]) for i in range(0, size, limit))
+            if self._next is None:
+                self._next = self._later.popleft()
+        self._unread += size
 
     def end(self) -> None:
         """A raw stream may end anywhere."""
 
     def next_message(self) -> bytes | None:
-        if not self._chunks:
+        message = self._next
+        if message is None:
             return None
-        message = self._chunks.popleft()
         self._unread -= len(message)
+        self._next = None
+        if self._later is not None:
+            self._next = self._later.popleft()
+            if not self._later:
+                self._later = None
         return message
+
+    def only_message(self, data: bytes) -> bytes | None:
+        return data if 0 < len(data) <= self._limit and not self._unread else None
 
     def encode(self, message: bytes) -> bytes:
         return bytes(message)
@@ -91,51 +106,63 @@ class _RawCodec(Codec):
 
 
 class _AutoCodec(Codec):
-    """Holds the first bytes until they decide, then hands everything to the codec chosen."""
+    """Holds the first bytes as lines do, in ``_undecided``, until they decide.
 
-    __slots__ = ("_chosen", "_held", "_limit", "_lines", "_patience")
+    All else is up to ``_codec``, which is the same one until then, and what was chosen after.
+    """
+
+    __slots__ = ("_codec", "_limit", "_patience", "_undecided")
 
     def __init__(self, max_message: int, patience: float) -> None:
         self._limit = max_message
         self._patience = patience
-        self._lines = Lines(unterminated=True).codec(max_message)
-        self._chosen: Codec | None = None
-        self._held = bytearray()
+        self._undecided: LineCodec | None = LineCodec(max_message, _LINES)
+        self._codec: Codec = self._undecided
 
     def feed(self, data: bytes) -> None:
-        if self._chosen is not None:
-            self._chosen.feed(data)
-            return
-        self._held += data
-        if b"\n" in data:
-            self._choose(self._lines)
-        elif len(self._held) > self._limit:
-            self.settle()
+        self._codec.feed(data)
+        if self._undecided is not None:
+            if 10 in data:
+                self._undecided = None
+            elif self._codec.unread > self._limit:
+                self.settle()
 
     def end(self) -> None:
         self.settle()
-        if self._chosen is not None:
-            self._chosen.end()
+        self._codec.end()
 
     def next_message(self) -> bytes | None:
-        return None if self._chosen is None else self._chosen.next_message()
+        return self._codec.next_message() if self._undecided is None else None
+
+    def only_message(self, data: bytes) -> bytes | None:
+        message = self._codec.only_message(data)
+        if message is not None:
+            self._undecided = None  # where nothing was decided, only a line is a message
+        return message
+
+    def messages(self, data: bytes) -> list[bytes]:
+        if self._undecided is None:
+            return self._codec.messages(data)
+        return super().messages(data)
 
     def encode(self, message: bytes) -> bytes:
-        return (self._chosen or self._lines).encode(message)
+        return self._codec.encode(message)
 
     @property
     def unread(self) -> int:
-        return len(self._held) if self._chosen is None else self._chosen.unread
+        return self._codec.unread
 
     @property
     def patience(self) -> float | None:
-        return self._patience if self._held else None
+        return self._patience if self._undecided is not None and self.unread else None
 
     def settle(self) -> None:
-        if self._chosen is None and self._held:
-            self._choose(Raw().codec(self._limit))
+        undecided = self._undecided
+        if undecided is not None and undecided.unread:
+            raw = _RawCodec(self._limit)
+            raw.feed(undecided.hand_over())
+            self._codec = raw
+            self._undecided = None
 
-    def _choose(self, codec: Codec) -> None:
-        codec.feed(bytes(self._held))
-        self._held.clear()
-        self._chosen = codec
+
+_LINES = Lines(unterminated=True)
