@@ -1,21 +1,25 @@
 """Measure threadwire beside other servers that do the same work.
 
-    python benchmarks/compare.py --rounds 3 --seconds 3
+    python benchmarks/compare.py --rounds 3 --seconds 2
 
 Builds the load generator and the C server, starts every server on a free
 loopback port, runs the rows of README.md and prints Markdown tables.
 """
 
 import argparse
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from contenders import Server, all_servers
+from contenders import Contenders, Server
+from machine import machine
 from measuring import measure
 from processes import Failed, build, present, raise_file_limit
-from report import Results, Run, as_json, machine, markdown, number
+from report import markdown
+from results import Results, Run, number
 from rows import Row, all_rows
 
 SPARE_FILES = 200
@@ -39,16 +43,45 @@ def positive(text: str) -> int:
     return value
 
 
+def interpreter(text: str) -> str:
+    found = shutil.which(text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text}: not a program")
+    # Links stay as they are: one of them is what makes a virtual environment.
+    return os.path.abspath(found)
+
+
+def setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text}: must be NAME=VALUE")
+    return name, value
+
+
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    known_rows = [row.name for row in all_rows(1)]
-    known_servers = list(dict.fromkeys(server.name for server in all_servers([])))
+    known_rows = [row.name for row in all_rows(1, 1)]
+    known_servers = list(dict.fromkeys(server.name for server in Contenders("", [], {}).all()))
     parser.add_argument("--rounds", type=positive, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="measured time of a run")
+    parser.add_argument("--seconds", type=float, default=2.0, help="measured time of a run")
     parser.add_argument("--warmup", type=float, default=0.5)
     parser.add_argument("--rows", type=some_of(known_rows), help=", ".join(known_rows))
     parser.add_argument("--servers", type=some_of(known_servers), help=", ".join(known_servers))
     parser.add_argument("--idle-connections", type=positive, default=10_000)
+    parser.add_argument(
+        "--million-connections",
+        type=positive,
+        default=200_000,
+        metavar="N",
+        help="how many the row `million` makes; 1000000 for what its name says",
+    )
+    parser.add_argument(
+        "--python",
+        type=interpreter,
+        default=sys.executable,
+        metavar="PROGRAM",
+        help="the interpreter of the servers, with the packages they need; this one by default",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured here")
     parser.add_argument(
         "--keep-memory",
@@ -61,14 +94,24 @@ def parse_options() -> argparse.Namespace:
         metavar="ARGUMENTS",
         help="more arguments for `threadwire serve`, in one string",
     )
+    parser.add_argument(
+        "--env",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set this in the environment of `threadwire serve`; may be given several times",
+    )
     return parser.parse_args()
 
 
 def run_all(options: argparse.Namespace, rows: Sequence[Row], results: Results) -> None:
+    contenders = Contenders(options.python, options.threadwire_args.split(), dict(options.env))
     servers = present(
+        options.python,
         [
             server
-            for server in all_servers(options.threadwire_args.split())
+            for server in contenders.all()
             if not options.servers or server.name in options.servers
         ],
         results.skipped,
@@ -77,7 +120,9 @@ def run_all(options: argparse.Namespace, rows: Sequence[Row], results: Results) 
         print(f"skipped: {line}", file=sys.stderr)
     for turn in range(options.rounds):
         for row in rows:
-            fitting = [server for server in servers if server.mixed == row.mixed]
+            if turn and row.once:
+                continue
+            fitting = [server for server in servers if row.kind in server.kinds]
             # Every round begins with another server.
             start = turn % max(1, len(fitting))
             for server in fitting[start:] + fitting[:start]:
@@ -105,17 +150,19 @@ def main() -> int:
     build()
     files = raise_file_limit()
     rows = [
-        row for row in all_rows(options.idle_connections) if row.name in (options.rows or row.name)
+        row
+        for row in all_rows(options.idle_connections, options.million_connections)
+        if not options.rows or row.name in options.rows
     ]
     told = {key: str(value) if key == "json" else value for key, value in vars(options).items()}
-    results = Results(machine(), told)
-    if files < options.idle_connections + SPARE_FILES and any(row.idle for row in rows):
+    results = Results(machine(options.python), told)
+    if files < options.idle_connections + SPARE_FILES and any(row.mode == "idle" for row in rows):
         results.skipped.append(f"idle: a process may open only {files} files (ulimit -n)")
-        rows = [row for row in rows if not row.idle]
+        rows = [row for row in rows if row.mode != "idle"]
     run_all(options, rows, results)
     print(markdown(results, rows))
     if options.json:
-        options.json.write_text(as_json(results))
+        options.json.write_text(results.as_json())
     return 1 if results.failures else 0
 
 

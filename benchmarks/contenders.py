@@ -1,62 +1,106 @@
 """The servers that are compared, and the commands that start them."""
 
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 HERE = Path(__file__).resolve().parent
 SERVERS_DIR = HERE / "servers"
 BUILD_DIR = HERE / "build"
 SUBJECT = "threadwire"
+PURE = "threadwire-pure"
+NO_PIN = "threadwire-no-pin"
 YARDSTICK = "c-epoll"
+
+# What a row is about, and a server is for: reversing handlers, handlers that are slow for some,
+# sessions, and threadwire's reversing handler alone.
+Kind = Literal["plain", "mixed", "sessions", "alone"]
 
 
 @dataclass(frozen=True)
 class Server:
     name: str
     command: Sequence[str]
-    module: str | None = None
-    mixed: bool = False
+    kinds: Sequence[Kind] = ("plain",)
+    # Those that the servers' interpreter must find.
+    modules: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     # Its event loop runs the slow handlers, and notices a signal only after them.
     blocked: bool = False
+    is_threadwire: bool = False
 
 
-def python(script: str, *arguments: str) -> list[str]:
-    return [sys.executable, str(SERVERS_DIR / script), *arguments, "--port", "0"]
+@dataclass(frozen=True)
+class Contenders:
+    """Makes the servers: of which interpreter, and how threadwire is run."""
 
+    python: str
+    threadwire_arguments: Sequence[str]
+    threadwire_environment: Mapping[str, str]
 
-def threadwire(handler: str, extra: Sequence[str]) -> list[str]:
-    return [
-        *(sys.executable, "-m", "threadwire", "serve"),
-        *("--listen", "tcp://127.0.0.1:0", "--framing", "lines"),
-        *extra,
-        handler,
-    ]
+    def threadwire(
+        self, name: str, handler: str, kinds: Sequence[Kind], *arguments: str, pure: bool = False
+    ) -> Server:
+        command = [
+            *(self.python, "-m", "threadwire", "serve"),
+            *("--listen", "tcp://127.0.0.1:0", "--framing", "lines"),
+            *self.threadwire_arguments,
+            *arguments,
+            handler,
+        ]
+        environment = {
+            **self.threadwire_environment,
+            **({"THREADWIRE_PURE": "1"} if pure else {}),
+        }
+        modules = ("threadwire.__main__", "click")
+        return Server(name, command, kinds, modules, environment, is_threadwire=True)
 
+    def rival(
+        self,
+        name: str,
+        command: str,
+        kinds: Sequence[Kind] = ("plain",),
+        module: str | None = None,
+        blocked: bool = False,
+    ) -> Server:
+        script, *arguments = command.split()
+        return Server(
+            name,
+            [self.python, str(SERVERS_DIR / script), *arguments, "--port", "0"],
+            kinds,
+            [module] if module else [],
+            blocked=blocked,
+        )
 
-def all_servers(extra: Sequence[str]) -> list[Server]:
-    return [
-        Server(SUBJECT, threadwire("handlers:reverse", extra), "threadwire.__main__"),
-        Server(YARDSTICK, [str(BUILD_DIR / "epoll_server"), "--port", "0"]),
-        Server("uvloop-protocol", python("asyncio_protocol.py", "--loop", "uvloop"), "uvloop"),
-        Server("uvloop-streams", python("asyncio_streams.py", "--loop", "uvloop"), "uvloop"),
-        Server("asyncio-protocol", python("asyncio_protocol.py", "--loop", "asyncio")),
-        Server("asyncio-streams", python("asyncio_streams.py", "--loop", "asyncio")),
-        Server("gevent", python("gevent_server.py"), "gevent"),
-        Server("twisted", python("twisted_server.py"), "twisted"),
-        Server("socketserver", python("socketserver_threads.py")),
-        Server("pinned-threads", python("pinned_threads.py")),
-        Server(SUBJECT, threadwire("handlers:mixed", extra), "threadwire.__main__", mixed=True),
-        Server("pinned-threads", python("pinned_threads.py", "--mixed"), mixed=True),
-        *(
-            Server(
-                f"uvloop-{where}",
-                python("uvloop_mixed.py", "--where", where),
-                "uvloop",
-                mixed=True,
-                blocked=where == "inline",
-            )
-            for where in ("inline", "executor", "routed")
-        ),
-    ]
+    def all(self) -> list[Server]:
+        rival, threadwire = self.rival, self.threadwire
+        both: Sequence[Kind] = ("plain", "sessions")
+        return [
+            threadwire(SUBJECT, "handlers:reverse", ("plain", "alone")),
+            threadwire(PURE, "handlers:reverse", ("plain",), pure=True),
+            Server(YARDSTICK, [str(BUILD_DIR / "epoll_server"), "--port", "0"]),
+            rival("uvloop-protocol", "asyncio_protocol.py --loop uvloop", module="uvloop"),
+            rival("uvloop-streams", "asyncio_streams.py --loop uvloop", module="uvloop"),
+            rival("asyncio-protocol", "asyncio_protocol.py --loop asyncio"),
+            rival("asyncio-streams", "asyncio_streams.py --loop asyncio", both),
+            rival("gevent", "gevent_server.py", both, "gevent"),
+            rival("gevent-pinned", "gevent_server.py --pin", ("sessions",), "gevent"),
+            rival("twisted", "twisted_server.py", module="twisted"),
+            rival("socketserver", "socketserver_threads.py"),
+            rival("pinned-threads", "pinned_threads.py"),
+            threadwire(SUBJECT, "sessions:reverse_session", ("sessions",)),
+            threadwire(NO_PIN, "sessions:reverse_session", ("sessions",), "--no-pin"),
+            threadwire(SUBJECT, "handlers:mixed", ("mixed",)),
+            rival("pinned-threads", "pinned_threads.py --mixed", ("mixed",)),
+            *(
+                rival(
+                    f"uvloop-{where}",
+                    f"uvloop_mixed.py --where {where}",
+                    ("mixed",),
+                    "uvloop",
+                    blocked=where == "inline",
+                )
+                for where in ("inline", "executor", "routed")
+            ),
+        ]

@@ -80,6 +80,7 @@ struct group {
 static struct client *clients;
 static int epoll_fd;
 static struct group quick, slow;
+static struct histogram slow_first; /* each slow client's first slow reply */
 static uint64_t errors, measure_from, measure_until;
 static unsigned answered;     /* connections whose first line is answered */
 static bool running, draining;
@@ -232,6 +233,7 @@ static void client_send(struct client *c)
 
 static void line_answered(struct client *c, uint64_t now)
 {
+    /* A slow client's line 0 is a quick one; its first slow line is line 1. */
     uint64_t line = c->received / c->length - 1;
     uint64_t from =
         options.mode == CONNECT ? c->opened : c->started[line % c->window];
@@ -249,7 +251,7 @@ static void line_answered(struct client *c, uint64_t now)
         exit(1);
     }
     if (c->slow && now < measure_until)
-        histogram_add(&slow.latency, took);
+        histogram_add(line == 1 ? &slow_first : &slow.latency, took);
     else if (!c->slow && now >= measure_from && now < measure_until)
         histogram_add(&quick.latency, took);
 }
@@ -427,7 +429,11 @@ static void run_load(void)
     struct epoll_event events[MAX_EVENTS];
     measure_from = now_ns() + seconds_ns(options.warmup);
     measure_until = measure_from + seconds_ns(options.seconds);
-    uint64_t until = measure_until;
+    uint64_t until = measure_until, begun = options.clients;
+    if (options.connections) {
+        measure_from = now_ns();
+        until = measure_until = measure_from + seconds_ns(options.seconds);
+    }
     running = true;
     for (unsigned i = 0; i < options.clients; i++) {
         if (options.mode == CONNECT)
@@ -446,10 +452,16 @@ static void run_load(void)
                 continue;
             client_close(c);
             c->first++;
-            if (!draining)
-                client_open(c);
+            if (draining || begun == options.connections)
+                continue;
+            client_open(c);
+            begun++;
         }
         uint64_t now = now_ns();
+        if (begun == options.connections && !clients_waiting()) {
+            options.seconds = (double)(now - measure_from) / 1e9;
+            break;
+        }
         if (!draining && (stopped || now >= measure_until)) {
             count_in_flight();
             draining = true;
@@ -468,6 +480,11 @@ static void run_load(void)
     }
     if (stopped) {
         fprintf(stderr, "loadgen: interrupted\n");
+        exit(1);
+    }
+    if (answered < options.connections) {
+        fprintf(stderr, "loadgen: only %u of %llu connections answered\n",
+                answered, (unsigned long long)options.connections);
         exit(1);
     }
 }
@@ -518,6 +535,8 @@ static void print_json(void)
                "\"latency\": ",
                options.sleepers, (unsigned long long)slow.latency.count);
         print_latency_json(&slow.latency);
+        printf(", \"first\": ");
+        print_latency_json(&slow_first);
         printf(", \"in_flight_at_end\": %llu, \"oldest_in_flight\": %.3f}",
                (unsigned long long)slow.in_flight, (double)slow.oldest / 1e3);
     }
@@ -536,6 +555,8 @@ static void print_human(void)
         printf("\n%u slow clients: %llu messages; ", options.sleepers,
                (unsigned long long)slow.latency.count);
         print_latency(&slow.latency);
+        printf("; their first ");
+        print_latency(&slow_first);
         printf("; unanswered at the end %llu, the oldest for %.1f us",
                (unsigned long long)slow.in_flight, (double)slow.oldest / 1e3);
     }

@@ -23,6 +23,7 @@ static struct {
     enum mode mode;
     unsigned clients, pipeline, sleepers;
     size_t size;
+    uint64_t connections;
     double seconds, warmup, sleep_ms;
     const char *prefix;
     bool json, remote;
@@ -42,6 +43,8 @@ static const char usage[] =
     "  --size BYTES         of a message, newline not counted (64, at least 8)\n"
     "  --pipeline K         messages in flight per client (1)\n"
     "  --seconds S          measured time, or time to hold idle ones (3)\n"
+    "  --connections N      connect mode: end after N connections, all measured,\n"
+    "                       of which it is an error not to get done in --seconds\n"
     "  --warmup S           time before it (0.5)\n"
     "  --sleepers N         this many of the clients are slow ones, with one\n"
     "                       message in flight, reported apart (0)\n"
@@ -79,6 +82,7 @@ static void parse_options(int argc, char **argv)
         {"sleepers", 1, 0, 'n'}, {"slow-prefix", 1, 0, 'x'},
         {"sleep-ms", 1, 0, 't'}, {"json", 0, 0, 'j'},
         {"help", 0, 0, 'H'},     {"allow-remote", 0, 0, 'r'},
+        {"connections", 1, 0, 'l'},
         {0, 0, 0, 0},
     };
     int option;
@@ -101,6 +105,7 @@ static void parse_options(int argc, char **argv)
         case 'n': options.sleepers = (unsigned)number(optarg, 0, 200000); break;
         case 'x': options.prefix = optarg; break;
         case 't': options.sleep_ms = number(optarg, 0, 1e6); break;
+        case 'l': options.connections = (uint64_t)number(optarg, 1, 1e12); break;
         case 'j': options.json = true; break;
         case 'r': options.remote = true; break;
         case 'H': fputs(usage, stdout); exit(0);
@@ -123,6 +128,10 @@ static void parse_options(int argc, char **argv)
         wrong_use("more --sleepers than --clients");
     if (options.sleepers && options.mode != MESSAGES)
         wrong_use("--sleepers is for --mode messages");
+    if (options.connections && options.mode != CONNECT)
+        wrong_use("--connections is for --mode connect");
+    if (options.connections && options.clients > options.connections)
+        options.clients = (unsigned)options.connections;
     if (strlen(options.prefix) > MAX_PREFIX || strchr(options.prefix, '\n') ||
         !*options.prefix)
         wrong_use("--slow-prefix is empty, too long or has a newline");

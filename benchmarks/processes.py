@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import mmap
 import os
 import re
 import resource
@@ -10,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from contenders import BUILD_DIR, HERE, SERVERS_DIR, Server
@@ -21,6 +22,7 @@ LOADGEN = BUILD_DIR / "loadgen"
 
 READY = re.compile(r"listening (\d+)|tcp://127\.0\.0\.1:(\d+)")
 READY_SECONDS = 20.0
+LOG_DROPPED = re.compile(rb"log-dropped\W+lines\W+(\d+)")
 END_SECONDS = 60.0
 LOADGEN_SPARE_SECONDS = 60.0
 # glibc gives blocks of 128 KiB and more back to the system when they are freed, until a program
@@ -30,6 +32,15 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "
 
 class Failed(Exception):
     """A run that gave no result."""
+
+
+@dataclass
+class Running:
+    """A started server."""
+
+    pid: int
+    port: int
+    log_lines_dropped: int = 0  # known when it has ended
 
 
 def build() -> None:
@@ -51,17 +62,18 @@ def raise_file_limit() -> int:
     return hard if hard != resource.RLIM_INFINITY else sys.maxsize
 
 
-def environment() -> dict[str, str]:
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Where threadwire is measured from: this checkout, whatever is installed."""
     paths = [str(SOURCE_DIR), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    path = os.pathsep.join(path for path in paths if path)
+    return {**os.environ, "PYTHONPATH": path, **(more or {})}
 
 
-def importable(module: str) -> bool:
+def importable(python: str, module: str) -> bool:
     """Whether the servers' interpreter finds a module, in the servers' environment."""
     check = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
     done = subprocess.run(
-        [sys.executable, "-c", check, module],
+        [python, "-c", check, module],
         env=environment(),
         stderr=subprocess.DEVNULL,
         check=False,
@@ -69,14 +81,15 @@ def importable(module: str) -> bool:
     return done.returncode == 0
 
 
-def present(servers: Sequence[Server], skipped: list[str]) -> list[Server]:
-    modules = {server.module for server in servers if server.module}
-    missing = {module for module in modules if not importable(module)}
+def present(python: str, servers: Sequence[Server], skipped: list[str]) -> list[Server]:
+    modules = {module for server in servers for module in server.modules}
+    missing = {module for module in modules if not importable(python, module)}
     for server in servers:
-        line = f"{server.name}: {server.module} is not installed"
-        if server.module in missing and line not in skipped:
-            skipped.append(line)
-    return [server for server in servers if server.module not in missing]
+        for module in missing.intersection(server.modules):
+            line = f"{server.name}: {module} cannot be imported"
+            if line not in skipped:
+                skipped.append(line)
+    return [server for server in servers if not missing.intersection(server.modules)]
 
 
 def tail(descriptor: int) -> str:
@@ -115,9 +128,21 @@ def end(process: subprocess.Popen[bytes], blocked: bool) -> None:
         raise Failed(f"ended with status {status} after SIGTERM")
 
 
+def log_lines_dropped(log: int) -> int:
+    if not os.fstat(log).st_size:
+        return 0
+    with mmap.mmap(log, 0, access=mmap.ACCESS_READ) as text:
+        return sum(int(found[1]) for found in LOG_DROPPED.finditer(text))
+
+
 @contextlib.contextmanager
-def running(server: Server, keep_memory: bool) -> Iterator[tuple[int, int]]:
-    """The process id and the port of a started server; ends it."""
+def running(server: Server, keep_memory: bool) -> Iterator[Running]:
+    """Starts a server and ends it.
+
+    What it writes, its log among it, goes to files without a name: it is formatted and written,
+    and nobody has to read it for that to go on.
+    """
+    memory = KEEP_MEMORY if keep_memory else {}
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             server.command,
@@ -125,12 +150,14 @@ def running(server: Server, keep_memory: bool) -> Iterator[tuple[int, int]]:
             stdout=output,
             stderr=errors,
             cwd=SERVERS_DIR,
-            env=environment() | (KEEP_MEMORY if keep_memory else {}),
+            env=environment({**memory, **server.environment}),
         )
         try:
             port = wait_until_ready(process, output.fileno())
-            yield process.pid, port
+            started = Running(process.pid, port)
+            yield started
             end(process, server.blocked)
+            started.log_lines_dropped = log_lines_dropped(errors.fileno())
         except Failed as error:
             raise Failed(f"{error}{tail(errors.fileno())}") from None
         finally:
@@ -155,15 +182,3 @@ def run_loadgen(arguments: Sequence[str], port: int, seconds: float, warmup: flo
     if done.returncode:
         raise Failed(f"the load generator ended with {done.returncode}: {done.stderr.strip()}")
     return json.loads(done.stdout)
-
-
-def resident_kib(pid: int) -> float:
-    """The resident memory of a process and its children."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    total = pages * resource.getpagesize() / 1024
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        # Threads and children may end meanwhile.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            for child in (task / "children").read_text().split():
-                total += resident_kib(int(child))
-    return total

@@ -9,8 +9,8 @@ import signal
 from collections.abc import Callable
 from typing import cast
 
-import uvloop
 from common import BACKLOG, READ_SIZE, announce, arguments
+from loops import loop_factory
 
 
 class Reverse(asyncio.Protocol):
@@ -79,10 +79,9 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], required=True)
     options = parser.parse_args()
-    on_uvloop = options.loop == "uvloop"
-    factory = uvloop.new_event_loop if on_uvloop else asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve(options.port, Reverse if on_uvloop else BufferedReverse))
+    protocol = Reverse if options.loop == "uvloop" else BufferedReverse
+    with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
+        runner.run(serve(options.port, protocol))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import signal
 
-import uvloop
 from common import BACKLOG, READ_SIZE, Lines, announce, arguments, reverse_all
+from loops import loop_factory
 
 
 async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,8 +31,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], required=True)
     options = parser.parse_args()
-    factory = uvloop.new_event_loop if options.loop == "uvloop" else asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
         runner.run(serve(options.port))
 
 

@@ -1,6 +1,7 @@
-"""A greenlet for each connection."""
+"""A greenlet for each connection; on one core if so told."""
 
 import contextlib
+import os
 import signal
 import socket
 
@@ -19,7 +20,11 @@ def converse(connection: socket.socket, _address: object) -> None:
 
 
 def main() -> None:
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--pin", action="store_true", help="run on one core")
+    options = parser.parse_args()
+    if options.pin:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     server = StreamServer(("127.0.0.1", options.port), converse, backlog=BACKLOG)
     server.start()
     gevent.signal_handler(signal.SIGTERM, server.stop)
