@@ -168,7 +168,8 @@ def test_a_sender_that_is_interrupted_leaves_no_half_message_to_build_on(
     with Peer(server.address, receive_buffer=4096) as peer:
         eventually(lambda: server.connections)
         (connection,) = server.connections
-        interrupt = signal_here(signal.SIGINT, connection._send_lock.locked)
+        stream = connection._stream
+        interrupt = signal_here(signal.SIGINT, lambda: stream.unsent_bytes() > 0)
         with pytest.raises(KeyboardInterrupt):
             connection.send(b"x" * 50_000_000)
         interrupt.join()
@@ -430,6 +431,6 @@ def test_keepalive_and_no_delay_are_on(serving: Serving) -> None:
     server = serving(reverse)
     with Peer(server.address):
         eventually(lambda: server.connections)
-        sock = server.connections[0]._stream._socket
+        sock = server.connections[0]._stream.socket
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

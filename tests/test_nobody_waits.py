@@ -97,6 +97,6 @@ def test_a_thousand_connections_come_and_go_and_leave_nothing(serving: Serving) 
             assert client.request(b"%d" % n) == b"%d" % n
     eventually(lambda: not server.connections)
     # Threads are used again; how many overlap is the machine's affair, but never all.
-    assert len(server._threads) < 100
+    assert len(server._engine.threads) < 100
     assert server.close().threads_left == ()
-    assert len(server._threads) == 0
+    assert len(server._engine.threads) == 0

@@ -2,61 +2,70 @@
 
 Who may touch what
 ------------------
-Every field has one of these owners, named beside it:
+At every instant a connection has one owner: the loop it belongs to, which means the thread
+that holds that loop's baton; or a thread of its own; or nobody, once it has been released.
+Every field has one of these beside it:
 
-- *owner*: the one thread that serves the connection now. It alone reads the socket,
-  decodes, calls the handler, and in the end closes the descriptor.
+- *owner*: the thread that reads the socket, decodes and calls the handler.
+- *loop*: the holder of the baton, whether the loop owns the connection now or not.
 - *send lock*: whoever holds ``_send_lock``. Any thread may send; a message is encoded
   before the lock is taken and written whole while it is held, so messages interleave
   only at their boundaries.
 - *state lock*: whoever holds ``_state_lock``; it is never held while waiting.
 
-How it ends
------------
-``close()``, a drain and a cut come from any thread. None of them closes the
-descriptor: under the state lock they note what is wanted and, unless ``_released``
-is set, shut down one or both directions of the socket, which wakes the owner. The
-owner sets ``_released`` under the state lock, waits for whoever still reads or writes
-to leave (both locks), and closes. So nobody ever acts on a descriptor number that
-has been given to another file.
+Replies that could not be written yet
+-------------------------------------
+``_pending`` holds whole frames (and perhaps the rest of one) that the owner has put there
+and nobody has written. The owner appends; only a holder of the send lock removes. Whoever
+writes anything writes what is pending first, so the order of an owner's replies is kept.
 
-How a drain meets a reader
---------------------------
-Before the owner reads it publishes, under the state lock, whether it is idle: whether
+How it is told things
+---------------------
+``close()``, a drain and a cut come from any thread. None of them closes the descriptor:
+under the state lock they note what is wanted. If the connection has a thread of its own,
+which may be waiting in a read, they shut down one or both directions of the socket, which
+wakes it; otherwise they ask the loop to attend to it. ``_own`` says which, under the same
+lock, so whoever makes a connection change hands either sees what was noted or is woken.
+
+How a drain meets a reading thread
+----------------------------------
+Before an own thread reads it publishes, under the state lock, whether it is idle: whether
 no message has been begun. A drain, under the same lock, sets ``_draining`` and shuts
-down the reading side if the owner is idle. Whichever comes first sees the other: an
-owner that published idle before is woken by the shutdown, one that comes after finds
+down the reading side if the thread is idle. Whichever comes first sees the other: a
+thread that published idle before is woken by the shutdown, one that comes after finds
 ``_draining`` set. An owner that finds it set reads on only for what had arrived by
 then (as counted by the kernel) and to the end of the message that this leaves begun.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .errors import (
-    CloseReason,
-    ConnectionClosed,
-    FramingError,
-    MessageTooLarge,
-    TimeLimitError,
-    UsageError,
-)
+from .address import Address
+from .errors import CloseReason, ConnectionClosed, TimeLimitError, UsageError
 from .framing import BytesLike, Codec, require_bytes
-from .framing.codec import SettleTime
-from .limits import LINGER_BYTES, LINGER_TIMEOUT, READ_SIZE
+from .incoming import Incoming
+from .limits import READ_SIZE
 from .transport import Stream
 
-__all__ = ["Connection"]
+if TYPE_CHECKING:
+    from .engine.farewell import Farewell
+    from .engine.timers import Timer
 
-_OUTPUT_POLL = 0.005  # seconds between two looks at what has not been delivered yet
+__all__ = ["Connection", "Home"]
 
 
-class Connection:
+class Home(Protocol):
+    """The loop that a connection belongs to."""
+
+    def attend(self, connection: Connection, /) -> None:
+        """Any thread: have a look at it, its state has changed."""
+
+
+class Connection(Incoming):
     """One accepted connection, as handlers see it.
 
     id
@@ -71,33 +80,30 @@ class Connection:
 
     __slots__ = (
         "_aborted",
-        "_budget",
         "_close_reason",
-        "_closing",
-        "_codec",
-        "_draining",
-        "_end_reason",
-        "_ended",
-        "_finishing",
+        "_farewell",
+        "_fd",
+        "_here",
+        "_home",
         "_idle",
+        "_interest",
         "_opened_clock",
+        "_own",
+        "_parked",
+        "_pending",
+        "_proven",
+        "_quick",
         "_receive_lock",
         "_released",
         "_send_lock",
-        "_session",
-        "_settle_time",
         "_state",
         "_state_lock",
-        "_stopped",
-        "_stream",
+        "_strikes",
         "_thread",
-        "_violation",
+        "_timer",
         "_write_timeout",
-        "bytes_received",
         "bytes_sent",
         "id",
-        "local",
-        "messages_received",
         "messages_sent",
         "opened_at",
         "peer",
@@ -108,49 +114,56 @@ class Connection:
         connection_id: int,
         stream: Stream,
         codec: Codec,
+        home: Home,
         *,
         session: bool,
         write_timeout: float | None,
     ) -> None:
+        super().__init__(stream, codec)
         self.id = connection_id  # constant
         self.peer = stream.peer  # constant
-        self.local = stream.local  # constant
         self.opened_at = time.time()  # constant
         self._opened_clock = time.monotonic()  # constant
-        self._stream = stream  # constant; see Stream for who may call what
-        self._codec = codec  # owner; encode() by any thread
-        self._session = session  # constant
+        self._fd = stream.fileno()  # constant; ours until the release
+        self._home = home  # constant
         self._write_timeout = write_timeout  # constant
         self._state: dict[str, Any] | None = None  # the user's; made by the state lock's holder
 
-        self.messages_received = 0  # owner
-        self.bytes_received = 0  # owner
         self.messages_sent = 0  # send lock
         self.bytes_sent = 0  # send lock
 
-        self._thread: int | None = None  # the owner's thread ident; set by the owner
-        self._ended = False  # owner: no more will be read
-        self._end_reason: CloseReason | None = None  # owner: why not
-        self._stopped = False  # owner: nor is what the codec still holds to be handled
-        self._settle_time = SettleTime(codec)  # owner
-        self._budget: int | None = None  # owner: bytes a drain still lets it read
-        self._finishing = False  # owner: the message begun is the last
-        self._violation: FramingError | None = None  # owner: what the peer did wrong
+        self._here = False  # loop: it is the one that serves it
+        self._interest = 0  # loop: what its poller waits for on this connection
+        self._proven = False  # loop: its handler has been quick once, and not slow since
+        self._strikes = 0  # loop, or the own thread: how often its handler has proved slow
+        self._timer: Timer | None = None  # loop: what is due if nothing happens before
+        self._farewell: Farewell | None = None  # loop: how far its ending has come
 
         self._send_lock = threading.Lock()
-        self._receive_lock = threading.Lock()  # held by the one thread that receives
+        self._pending: list[bytes | memoryview] | None = None  # owner appends, send lock removes
+        # Held by the one thread that receives; a session's alone.
+        self._receive_lock = threading.Lock() if session else None
+
         self._state_lock = threading.Lock()
-        self._idle = False  # state lock: the owner may wait in a read, nothing begun
-        self._draining = False  # state lock
-        self._closing = False  # state lock to set; read by any thread: send() refuses
+        self._own = session  # state lock: a thread of its own serves it
+        self._thread: int | None = None  # state lock: that thread's ident
+        self._idle = False  # state lock: the own thread may wait in a read, nothing begun
+        # State lock to set, the loop alone to read: nothing keeps a message from being handled
+        # the short way. It may be False for long, and then all else is looked at, too.
+        self._quick = False
+        self._parked = False  # state lock: the loop waits until a sender has left
         self._aborted = False  # state lock to set; nothing is delivered any more
-        self._released = False  # state lock; the descriptor is the owner's alone from here on
+        self._released = False  # state lock; nobody touches the descriptor from here on
         self._close_reason: CloseReason | None = None  # state lock; the first reason stays
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} {self.peer} {self._close_reason or 'open'}>"
 
     # For handlers.
+
+    @property
+    def local(self) -> Address:
+        return self._stream.local
 
     @property
     def state(self) -> dict[str, Any]:
@@ -213,78 +226,19 @@ class Connection:
         """
         with self._state_lock:
             self._note_close(CloseReason.HANDLER_CLOSED)
-            if not self._released:
-                self._stream.shutdown_read()
-
-    # For the engine. Owner only, unless it says otherwise.
-
-    def next_message(self, timeout: float | None = None) -> bytes | None:
-        """Owner: the next message, waiting for it; ``None`` when there are no more.
-
-        Raises FramingError, and TimeLimitError when ``timeout`` seconds have gone by.
-        """
-        codec = self._codec
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not (self._closing or self._stopped):
-            try:
-                message = codec.next_message()
-            except FramingError as error:
-                self._violation = error
-                self._ended = True
-                raise
-            if message is not None:
-                self.messages_received += 1
-                if self._finishing:
-                    self._end_reading(CloseReason.DRAINED, stop=True)
-                return message
-            if self._ended:
-                return None
-            if not self._read(deadline):
-                raise TimeLimitError("message", timeout or 0.0)
-        return None
-
-    def send_reply(self, message: BytesLike) -> None:
-        """Any thread: send, even when closing, what answers a message already taken."""
-        if type(message) is not bytes:
-            require_bytes(message)
-            message = bytes(message)
-        data = self._codec.encode(message)
-        with self._send_lock:
             if self._released:
-                raise self._closed_error()
-            try:
-                self._stream.write(data, self._write_timeout)
-            except BaseException as error:
-                # Part of it may have gone out: the stream is of no more use.
-                if isinstance(error, TimeLimitError):
-                    self.abort(CloseReason.WRITE_TIMEOUT)
-                elif isinstance(error, OSError):
-                    self.abort(CloseReason.PEER_RESET)
-                else:  # a sender was interrupted, as by KeyboardInterrupt
-                    self.abort(CloseReason.HANDLER_FAILED)
-                    raise
-                raise self._closed_error() from error
-            self.messages_sent += 1
-            self.bytes_sent += len(data)
+                return
+            if self._own:
+                self._deafen()
+                return
+        self._home.attend(self)
 
-    def own(self) -> None:
-        """The calling thread becomes the owner."""
-        self._thread = threading.get_ident()
+    # For the engine: any thread.
 
     @property
     def owner(self) -> int | None:
-        """The ident of the thread that serves it, ``None`` before there is one."""
+        """The ident of the thread that serves it alone, ``None`` while the loop does."""
         return self._thread
-
-    @property
-    def end_reason(self) -> CloseReason | None:
-        """Owner: why nothing more is read, ``None`` while something may be."""
-        return self._end_reason
-
-    @property
-    def violation(self) -> FramingError | None:
-        """What the peer did to the framing."""
-        return self._violation
 
     @property
     def age(self) -> float:
@@ -292,73 +246,224 @@ class Connection:
         return time.monotonic() - self._opened_clock
 
     def drain(self) -> None:
-        """Any thread: finish what was begun, then close."""
+        """Finish what was begun, then close."""
         with self._state_lock:
             self._draining = True
-            if self._idle and not self._released:
-                self._stream.shutdown_read()
+            self._quick = False
+            if self._released:
+                return
+            if self._own:
+                if self._idle:
+                    self._deafen()
+                return
+        self._home.attend(self)
 
     def abort(self, reason: CloseReason) -> None:
-        """Any thread: close at once, whatever is under way."""
+        """Close at once, whatever is under way."""
         with self._state_lock:
             self._note_close(reason)
             self._aborted = True
-            if not self._released:
-                self._stream.shutdown()
+            if self._released:
+                return
+            self._stream.shutdown()
+        self._home.attend(self)
 
-    def finish(self, reason: CloseReason) -> None:
-        """Owner: close the descriptor; ``reason`` stands unless there was one before.
+    def send_reply(self, message: BytesLike) -> None:
+        """Send, even when closing, what answers a message already taken."""
+        if type(message) is not bytes:
+            require_bytes(message)
+            message = bytes(message)
+        data = self._codec.encode(message)
+        with self._send_lock:
+            self._write(data)
+            self.messages_sent += 1
+            self.bytes_sent += len(data)
+        with self._state_lock:
+            parked = self._parked
+        if parked:
+            self._home.attend(self)
 
-        Everything sent has been handed to the system by now, and is given the time to
-        arrive. A peer that may still be sending is read from a little longer: closing
-        with unread bytes would make the system reset the connection and destroy what
-        the peer has not read yet.
+    # For the engine: a thread of its own.
+
+    def own(self, thread: int | None) -> None:
+        """From here on a thread serves it alone. Called by who gives it, and by that thread."""
+        with self._state_lock:
+            self._own = True
+            self._quick = False
+            self._thread = thread
+
+    def disown(self, reason: CloseReason | None = None) -> None:
+        """The own thread has done with it; with ``reason``, it is to end."""
+        with self._state_lock:
+            if reason is not None:
+                self._note_close(reason)
+            self._own = self._idle = False
+            self._thread = None
+
+    def flush(self) -> None:
+        """Own thread: write what is pending, waiting for the peer."""
+        with self._send_lock:
+            if self._pending:
+                self._write(b"")
+
+    def next_message(self, timeout: float | None = None) -> bytes | None:
+        """Own thread: the next message, waiting for it; ``None`` when there are no more.
+
+        Raises FramingError, and TimeLimitError when ``timeout`` seconds have gone by.
         """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.finished:
+            message = self.decoded()
+            if message is not None:
+                return message
+            if self._ended:
+                return None
+            if not self.read_more(deadline):
+                raise TimeLimitError("message", timeout or 0.0)
+        return None
+
+    def read_more(self, deadline: float | None = None) -> bool:
+        """Own thread: one read into the codec, or the discovery that there is no more.
+
+        ``False``, with nothing changed, when ``deadline`` or the stream's own limit has passed.
+        """
+        codec = self._codec
+        with self._state_lock:
+            draining = self._draining
+            self._idle = codec.unread == 0
+        size = self.allowance() if draining else READ_SIZE.whole
+        if not size:
+            self.end_reading(CloseReason.DRAINED)
+            return True
+        settle_at = self.settle_at(deadline)
+        try:
+            data = self._stream.read_until(settle_at, size)
+        except OSError:
+            # What was begun cannot be finished: the peer would not get the answer.
+            self.note_peer_end(CloseReason.PEER_RESET, stop=True)
+            return True
+        # Not locked: a drain that still sees True meets a message begun this instant, and
+        # could as well have come before it.
+        self._idle = False
+        if data:
+            self.feed(data)
+        elif data is None:
+            if settle_at is None or (deadline is not None and time.monotonic() >= deadline):
+                return False
+            codec.settle()
+        else:
+            self.note_peer_end(CloseReason.PEER_CLOSED)
+        return True
+
+    # For the engine: the loop, when it is the owner.
+
+    def pending(self) -> list[bytes | memoryview]:
+        """Where replies are put that the loop is going to write."""
+        if self._pending is None:
+            self._pending = []
+        return self._pending
+
+    def note_quick(self) -> None:
+        """The loop: messages may be handled the short way, if nothing is in the way."""
+        with self._state_lock:
+            self._quick = not (self._draining or self._closing or self._own)
+
+    def park(self, parked: bool) -> None:
+        """The loop: whether senders are to call for attention when they leave."""
+        with self._state_lock:
+            self._parked = parked
+
+    def note_end(self, reason: CloseReason) -> None:
+        """It ends; ``reason`` stands unless there was one before."""
         with self._state_lock:
             self._note_close(reason)
-        stream = self._stream
-        if not self._aborted:
-            self._deliver()
-            stream.shutdown_write()
-            stream.discard(LINGER_BYTES.whole, LINGER_TIMEOUT.default)
-        # Whoever waits in a read or write is woken; then both sides are ours to close.
-        with self._state_lock:
-            self._released = True
-            stream.shutdown()
-        with self._send_lock, self._receive_lock:
-            stream.close()
 
-    # Inner workings.
+    def release(self) -> bool:
+        """Free the descriptor, when nobody can be using it any more.
 
-    def _deliver(self) -> None:
-        """Owner: wait until the peer's system has all that was sent, while it takes any.
-
-        Before the writing side is shut down: once both sides are, as after ``close()``,
-        the system answers whatever the peer still sends with a reset.
+        Whoever still reads or writes is woken; ``False`` if somebody has not left yet,
+        then call again.
         """
-        stream, pause = self._stream, threading.Event()
-        deadline = time.monotonic() + (self._write_timeout or math.inf)
-        unsent = stream.unsent_bytes()
-        progress = time.monotonic()
-        while unsent and not self._aborted:
-            now = time.monotonic()
-            if now >= deadline or now - progress >= LINGER_TIMEOUT.default:
-                return
-            try:
-                discarded = stream.read_nowait()
-            except OSError:
-                return  # a reset: nothing arrives any more
-            if not discarded:
-                pause.wait(_OUTPUT_POLL)  # the system does not announce it
-            before, unsent = unsent, stream.unsent_bytes()
-            if unsent != before:
-                progress = time.monotonic()
+        with self._state_lock:
+            if not self._released:
+                self._released = True
+                self._stream.shutdown()
+        if not self._send_lock.acquire(blocking=False):
+            return False
+        try:
+            receiving = self._receive_lock
+            if receiving is not None and not receiving.acquire(blocking=False):
+                return False
+            self._stream.close()
+            if receiving is not None:
+                receiving.release()
+            return True
+        finally:
+            self._send_lock.release()
+
+    # Send lock held.
+
+    def take_pending(self, data: bytes = b"") -> bytes | memoryview:
+        """Take out what is pending, followed by ``data``, for the caller to write."""
+        pending = self._pending
+        if not pending:
+            return data
+        taken = pending[:]  # the owner may append meanwhile
+        del pending[: len(taken)]
+        for part in taken:
+            if type(part) is bytes:  # else the rest of what was counted before
+                self.messages_sent += 1
+                self.bytes_sent += len(part)
+        if data:
+            taken.append(data)
+        return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    def put_back(self, rest: memoryview) -> None:
+        """What could not be written of what was taken is pending again, before all else."""
+        self.pending().insert(0, rest)
+
+    def write_pending_now(self) -> None:
+        """Write what is pending as far as there is room."""
+        data = self.take_pending()
+        try:
+            count = self._stream.write_nowait(data)
+        except OSError:
+            self.abort(CloseReason.PEER_RESET)
+        else:
+            if count < len(data):
+                self.put_back(memoryview(data)[count:])
+
+    def _write(self, data: bytes) -> None:
+        """Write what is pending, and ``data``, waiting for the peer."""
+        if self._released:
+            raise self._closed_error()
+        try:
+            self._stream.write(self.take_pending(data), self._write_timeout)
+        except BaseException as error:
+            # Part of it may have gone out: the stream is of no more use.
+            if isinstance(error, TimeLimitError):
+                self.abort(CloseReason.WRITE_TIMEOUT)
+            elif isinstance(error, OSError):
+                self.abort(CloseReason.PEER_RESET)
+            else:  # a sender was interrupted, as by KeyboardInterrupt
+                self.abort(CloseReason.HANDLER_FAILED)
+                raise
+            raise self._closed_error() from error
+
+    # State lock held.
 
     def _note_close(self, reason: CloseReason) -> None:
-        """State lock held: nothing more is sent; the first reason stays."""
+        """Nothing more is sent; the first reason stays."""
         self._closing = True
+        self._quick = False
         if self._close_reason is None:
             self._close_reason = reason
+
+    def _deafen(self) -> None:
+        self._deaf = True
+        self._stream.shutdown_read()
+
+    # Inner workings.
 
     def _closed_error(self) -> ConnectionClosed:
         reason = self._close_reason or self._end_reason or CloseReason.PEER_CLOSED
@@ -367,81 +472,15 @@ class Connection:
         return error
 
     def _receive(self, timeout: float | None) -> bytes | None:
-        if not self._session:
+        receiving = self._receive_lock
+        if receiving is None:
             raise UsageError(
                 "receive() is for session handlers: mark the handler with @threadwire.session, "
                 "or take one message a call"
             )
-        if not self._receive_lock.acquire(blocking=False):
+        if not receiving.acquire(blocking=False):
             raise UsageError("receive() is called by another thread at this moment")
         try:
             return self.next_message(timeout)
         finally:
-            self._receive_lock.release()
-
-    def _read(self, deadline: float | None) -> bool:
-        """Owner: one read into the codec, or the discovery that there is no more.
-
-        ``False``, with nothing changed, when ``deadline`` has passed.
-        """
-        codec = self._codec
-        with self._state_lock:
-            draining = self._draining
-            self._idle = codec.unread == 0
-        size = self._allowance() if draining else READ_SIZE.whole
-        if not size:
-            self._end_reading(CloseReason.DRAINED)
-            return True
-        try:
-            until = self._settle_time.before(deadline, time.monotonic)
-            data = self._stream.read_until(until, size)
-        except OSError:
-            # What was begun cannot be finished: the peer would not get the answer.
-            self._end_reading(CloseReason.PEER_RESET, stop=True)
-            return True
-        # Not locked: a drain that still sees True meets a message begun this instant, and
-        # could as well have come before it.
-        self._idle = False
-        if data:
-            self.bytes_received += len(data)
-            if self._budget:
-                self._budget -= len(data)
-            codec.feed(data)
-        elif data is None:
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-            codec.settle()
-        else:
-            self._end_reading(CloseReason.DRAINED if self._draining else CloseReason.PEER_CLOSED)
-        return True
-
-    def _allowance(self) -> int:
-        """Owner, draining: how many bytes may be read at once; 0 when all that was begun is done.
-
-        What had arrived when the drain was met is read, and then the rest of the
-        message that it leaves unfinished, which is the last to be answered.
-        """
-        if self._budget is None:
-            self._budget = self._stream.readable_bytes()
-        if self._budget:
-            return min(READ_SIZE.whole, self._budget)
-        self._finishing = self._codec.unread > 0
-        return READ_SIZE.whole if self._finishing else 0
-
-    def _end_reading(self, reason: CloseReason, *, stop: bool = False) -> None:
-        """Owner: nothing more will be read. Replies can still be sent.
-
-        ``stop``: nor is anything handled that the codec still holds.
-        """
-        self._ended = True
-        self._stopped = stop
-        if self._end_reason is None:
-            self._end_reason = reason
-        self._codec.end()
-
-
-def reason_of(error: FramingError) -> CloseReason:
-    """The close reason for what a peer did to the framing."""
-    if isinstance(error, MessageTooLarge):
-        return CloseReason.MESSAGE_TOO_LARGE
-    return CloseReason.FRAMING_ERROR
+            receiving.release()

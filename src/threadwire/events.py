@@ -109,6 +109,31 @@ def handler_failed(connection: Connection, handler: str, error: BaseException) -
     )
 
 
+def no_thread(connection: Connection, error: BaseException) -> None:
+    emit(
+        logging.WARNING,
+        "no-thread",
+        connection=connection.id,
+        peer=connection.peer,
+        error=type(error).__name__,
+        detail=error,
+    )
+
+
+def stuck(error: BaseException) -> None:
+    emit(logging.WARNING, "stuck", error=type(error).__name__, detail=error)
+
+
+def engine_failed(error: BaseException) -> None:
+    emit(
+        logging.ERROR,
+        "engine-failed",
+        error=type(error).__name__,
+        detail=error,
+        exception=error,
+    )
+
+
 def accept_paused(reason: str) -> None:
     emit(logging.WARNING, "accept-paused", reason=reason)
 

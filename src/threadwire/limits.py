@@ -16,6 +16,8 @@ __all__ = [
     "BACKLOG",
     "CLIENT_TIMEOUT",
     "DRAIN_TIMEOUT",
+    "HANDOFF_AFTER",
+    "HIGH_WATER",
     "JOIN_GRACE",
     "LIMITS",
     "LINGER_BYTES",
@@ -23,8 +25,10 @@ __all__ = [
     "LOG_QUEUE",
     "MAX_CLIENTS",
     "MAX_MESSAGE",
+    "MAX_THREADS",
     "PIPELINE_BYTES",
     "PIPELINE_WINDOW",
+    "QUIET_SECONDS",
     "READ_SIZE",
     "SPARE_SECONDS",
     "WRITE_TIMEOUT",
@@ -169,6 +173,38 @@ LINGER_BYTES = Limit(
     0,
     "How many bytes are discarded so before the connection is reset after all.",
     "a peer that never stops sending is owed no more",
+)
+HANDOFF_AFTER = Limit(
+    "handoff_after",
+    "seconds",
+    0.005,
+    0.0005,
+    "How long a handler may hold up the shared loop before its client gets a thread of its own.",
+    "other clients do not notice so short a wait, and few quick handlers take as long",
+)
+QUIET_SECONDS = Limit(
+    "quiet_seconds",
+    "seconds",
+    1.0,
+    0.001,
+    "How long a slow client's own thread waits for its next message before it lets go of it.",
+    "keeps a busy client's thread, and costs no thread for one that asks now and then",
+)
+MAX_THREADS = Limit(
+    "max_threads",
+    "count",
+    1000,
+    1,
+    "How many clients with slow handlers have threads of their own; further ones wait for one.",
+    "bounds what blocking handlers can take of memory and of the machine",
+)
+HIGH_WATER = Limit(
+    "high_water",
+    "bytes",
+    256 << 10,
+    1,
+    "How many bytes of replies a client may have waiting in the shared loop.",
+    "a full turn's replies, and little beside what the system itself holds for a connection",
 )
 SPARE_SECONDS = Limit(
     "spare_seconds",

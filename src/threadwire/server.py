@@ -24,7 +24,7 @@ from typing import NamedTuple, Self, TypedDict, Unpack
 from . import events, limits
 from .address import Address, parse_address
 from .connection import Connection
-from .engine import Acceptor, Permits, SpareThreads, on_one_core, serve_connection
+from .engine import Engine, Loop, Permits, loop_count, on_one_core
 from .errors import CloseReason, ListenError, UsageError
 from .framing import Framing, Lines
 from .handler import Handler, MessageHandler, SessionHandler, as_handler
@@ -74,6 +74,7 @@ class ServerOptions(TypedDict, total=False):
     backlog: int
     write_timeout: float
     drain_timeout: float
+    handoff_after: float
     pin: bool
 
 
@@ -126,6 +127,7 @@ class Server:
         backlog: int = limits.BACKLOG.whole,
         write_timeout: float = limits.WRITE_TIMEOUT.default,
         drain_timeout: float = limits.DRAIN_TIMEOUT.default,
+        handoff_after: float = limits.HANDOFF_AFTER.default,
         pin: bool = False,
     ) -> None:
         self._handler = as_handler(handler)
@@ -153,9 +155,16 @@ class Server:
         self._closer: int | None = None  # the ident of the thread that is draining
         self._report: CloseReport | None = None
 
-        self._on_start = on_one_core() if pin else None
-        self._threads = SpareThreads("threadwire-client", on_start=self._on_start)
-        self._acceptor: Acceptor | None = None
+        self._engine = Engine(
+            self._handler,
+            self._permits,
+            self._admit,
+            self._forget,
+            loops=loop_count(),
+            handoff_after=limits.HANDOFF_AFTER.check(handoff_after),
+            write_timeout=self._write_timeout,
+            on_start=on_one_core() if pin else None,
+        )
 
     # Life.
 
@@ -168,14 +177,7 @@ class Server:
             try:
                 for address in self._wanted:
                     listeners += listen(address, self._backlog)
-                acceptor = Acceptor(
-                    listeners,
-                    self._permits,
-                    self._admit,
-                    "threadwire-acceptor",
-                    self._on_start,
-                )
-                acceptor.start()
+                self._engine.start(listeners)
             except BaseException as error:
                 for listener in listeners:
                     listener.close()
@@ -184,7 +186,7 @@ class Server:
                 # No descriptors or thread for accepting, though there were some for listening.
                 cause = error if isinstance(error, OSError) else str(error)
                 raise ListenError(str(self._wanted[0]), cause) from error
-            self._listeners, self._acceptor = listeners, acceptor
+            self._listeners = listeners
             self._phase = _Phase.SERVING
         return self
 
@@ -286,38 +288,35 @@ class Server:
 
     # Inner workings.
 
-    def _admit(self, stream: Stream) -> None:
-        """The acceptor's thread: give the client its thread."""
+    def _admit(self, stream: Stream, loop: Loop) -> None:
+        """The acceptor: a client has come."""
         connection = Connection(
             next(self._ids),
             stream,
             self.framing.codec(self._max_message),
+            loop,
             session=self._handler.is_session,
             write_timeout=self._write_timeout,
         )
         with self._changed:
             self._connections[connection.id] = connection
         try:
-            self._threads.run(lambda: self._serve(connection))
+            self._engine.serve(connection, loop)
         except BaseException:
             with self._changed:
                 del self._connections[connection.id]
             raise
 
-    def _serve(self, connection: Connection) -> None:
-        """The client's own thread."""
-        try:
-            serve_connection(connection, self._handler)
-        finally:
-            with self._changed:
-                del self._connections[connection.id]
-                if self._phase is _Phase.CLOSING:
-                    self._changed.notify_all()
-            self._permits.give_back()
+    def _forget(self, connection: Connection) -> None:
+        """The engine, on any thread: the connection is closed for good."""
+        with self._changed:
+            del self._connections[connection.id]
+            if self._phase is _Phase.CLOSING:
+                self._changed.notify_all()
+        self._permits.give_back()
 
     def _drain(self) -> CloseReport:
-        assert self._acceptor is not None
-        self._acceptor.stop()
+        self._engine.stop_accepting()
         with self._changed:
             open_connections = list(self._connections.values())
             seconds = max(0.0, self._deadline - time.monotonic())
@@ -344,8 +343,7 @@ class Server:
             yield entry
 
     def _join(self, finished: int, cut: tuple[Cut, ...]) -> CloseReport:
-        grace_ends = time.monotonic() + limits.JOIN_GRACE.default
-        left = self._threads.close(lambda: grace_ends - time.monotonic())
+        left = self._engine.close(limits.JOIN_GRACE.default)
         return CloseReport(finished, cut, tuple(thread.name for thread in left))
 
     def _others(self) -> Iterator[Connection]:
@@ -355,7 +353,7 @@ class Server:
 
     def _served_here(self) -> bool:
         me = threading.get_ident()
-        return any(c.owner == me for c in self._connections.values())
+        return self._engine.served_here() or any(c.owner == me for c in self._connections.values())
 
 
 _NOT_THE_USERS = tuple(os.path.join(os.path.dirname(f), "") for f in (os.__file__, __file__))

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 import pytest
 
 import threadwire
-from threadwire.engine import Acceptor, Permits
+from threadwire.engine.acceptor import Acceptor, Permits
+from threadwire.engine.loop import Loop
+from threadwire.engine.spare_threads import SpareThreads
+from threadwire.handler import Handler
 from threadwire.transport import Listener, Stream, listen
 
 from ..conftest import Events, Serving
@@ -40,12 +43,25 @@ class Admitting:
 
 @contextlib.contextmanager
 def accepting(made: Listener, permits: Permits, admitting: Admitting) -> Iterator[Acceptor]:
-    acceptor = Acceptor([made], permits, admitting, "acceptor under test")
+    threads = SpareThreads("loop under test")
+    loop = Loop(
+        Handler(reverse),
+        threads,
+        handoff_after=1.0,
+        write_timeout=None,
+        released=lambda connection: None,
+    )
+    threads.run(lambda: loop.lead(loop.baton))
+    acceptor = Acceptor([made], permits, admitting, loop)
     acceptor.start()
     try:
         yield acceptor
     finally:
         acceptor.stop()
+        acceptor.stop()  # as after an interruption
+        loop.stop()
+        wait_for(loop.ended)
+        assert threads.close(lambda: PATIENCE) == []
         for stream in admitting.streams:
             stream.close()
 

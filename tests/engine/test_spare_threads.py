@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from threadwire.engine import SpareThreads
+from threadwire.engine.spare_threads import SpareThreads
 
 from ..support import PATIENCE, eventually, wait_for
 

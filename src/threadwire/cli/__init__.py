@@ -16,6 +16,7 @@ from ..errors import (
     UsageError,
     describe_os_error,
 )
+from .check import check
 from .client import client
 from .options import version_option
 from .serve import serve
@@ -40,6 +41,7 @@ def command() -> None:
 
 command.add_command(serve)
 command.add_command(client)
+command.add_command(check)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

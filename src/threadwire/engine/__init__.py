@@ -1,8 +1,8 @@
-"""Who serves a connection, and when: accepting, and the threads that clients are given."""
+"""Who serves a connection, and when: the loop, and the threads that it lends."""
 
-from .acceptor import Acceptor, Permits
-from .own_thread import serve_connection
-from .placement import on_one_core
-from .spare_threads import SpareThreads
+from .acceptor import Permits
+from .engine import Engine
+from .loop import Loop
+from .placement import loop_count, on_one_core
 
-__all__ = ["Acceptor", "Permits", "SpareThreads", "on_one_core", "serve_connection"]
+__all__ = ["Engine", "Loop", "Permits", "loop_count", "on_one_core"]

@@ -1,6 +1,6 @@
-"""Accepting connections: one thread for all listeners.
+"""Accepting connections, for all listeners, within the turns of one loop.
 
-Nothing that a peer does ends this thread. What ``accept`` can fail with is sorted:
+Nothing that a peer does ends it. What ``accept`` can fail with is sorted:
 
 - the peer's affair (it was gone before it was accepted): on to the next;
 - lack of capacity (descriptors, memory): rest for ``accept_pause``, say so once an
@@ -14,10 +14,8 @@ by leaving clients in the backlog.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import selectors
-import socket
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +23,7 @@ from collections.abc import Callable, Sequence
 from .. import events
 from ..limits import ACCEPT_PAUSE
 from ..transport import Listener, Stream
+from .loop import Loop
 
 # accept(2): errors already pending on the new socket are passed on by Linux.
 _PEER_ERRORS = frozenset(
@@ -84,8 +83,11 @@ class Permits:
 class Acceptor:
     """Owns the listeners from ``start`` on; hands every accepted stream to ``admit``.
 
-    ``admit`` takes over the stream and a permit, or raises, for lack of a thread or of
-    memory; then the client is refused.
+    ``admit`` takes over the stream and a permit, or raises, for lack of memory or whatever
+    else; then the client is refused.
+
+    All but :meth:`start` and :meth:`stop` is called by the leader of ``loop``, to whom
+    every field belongs.
     """
 
     def __init__(
@@ -93,39 +95,22 @@ class Acceptor:
         listeners: Sequence[Listener],
         permits: Permits,
         admit: Callable[[Stream], None],
-        name: str,
-        on_start: Callable[[], None] | None = None,
+        loop: Loop,
     ) -> None:
         self._listeners = listeners
         self._permits = permits
         self._admit = admit
-        self._on_start = on_start
-        self._stopping = False  # set by stop(), read by the thread
-        # Had before the thread starts, so that a lack of descriptors is the caller's to see.
-        with contextlib.ExitStack() as stack:
-            self._wake_reader, self._wake_writer = map(stack.enter_context, socket.socketpair())
-            self._wake_reader.setblocking(False)
-            self._wake_writer.setblocking(False)
-            self._listening = stack.enter_context(selectors.DefaultSelector())
-            self._waking = stack.enter_context(selectors.DefaultSelector())
-            self._waking.register(self._wake_reader, selectors.EVENT_READ)
-            self._listening.register(self._wake_reader, selectors.EVENT_READ)
-            for listener in listeners:
-                self._listening.register(listener, selectors.EVENT_READ, listener)
-            self._resources = stack.pop_all()
-        # The thread's own: an episode of resting, and what it cost.
+        self._loop = loop
+        self._permit = False  # one is held, for the next client
+        self._listening = False  # the loop tells of clients that wait
+        self._closed = False
+        # An episode of resting, and what it cost.
         self._in_episode = False
         self._last_pause = 0.0
         self._refused = 0
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin; the listeners are still the caller's if this raises for lack of a thread."""
-        try:
-            self._thread.start()
-        except BaseException:
-            self._resources.close()
-            raise
+        self._loop.post(self._resume)
 
     def stop(self) -> None:
         """Stop accepting, from any thread, and close the listeners.
@@ -134,58 +119,52 @@ class Acceptor:
         permits: those clients hold a connection and would be reset otherwise. May be
         called again, as after an interruption.
         """
-        self._stopping = True
-        self._wake()
-        self._thread.join()
+        self._loop.call(self._close)
         self._permits.forget()
-        self._resources.close()
 
-    def _wake(self) -> None:
-        # Full, so it will wake anyway; or stopped before, so there is nobody to wake.
-        with contextlib.suppress(OSError):
-            self._wake_writer.send(b"\0")
+    # The leader.
 
-    def _run(self) -> None:
-        try:
-            if self._on_start is not None:
-                self._on_start()
-            self._accept_all()
-        finally:
+    def _resume(self) -> None:
+        if not self._closed and not self._listening:
+            self._listening = True
             for listener in self._listeners:
-                listener.close()
+                self._loop.await_clients(listener, functools.partial(self._accept, listener))
 
-    def _accept_all(self) -> None:
-        permit = False
-        while not self._stopping:
-            if not permit and not (permit := self._permits.take(self._wake)):
-                # Said, and waited out, only when somebody has to wait for it.
-                if not any(key.data is None for key, _ in self._listening.select()):
-                    self._pause(f"max_clients={self._permits.most}", None)
-                self._drain_wake()
-                continue
-            for key, _ in self._listening.select():
-                if key.data is None:
-                    self._drain_wake()
-                else:
-                    permit = self._accept_burst(key.data, permit)
-        self._accept_backlog(permit)
+    def _rest(self) -> None:
+        if self._listening:
+            self._listening = False
+            for listener in self._listeners:
+                self._loop.ignore_clients(listener)
 
-    def _accept_burst(self, listener: Listener, permit: bool) -> bool:
-        """Accept what waits at one listener; returns whether a permit is still held."""
-        for _ in range(_BURST):
-            if not permit and not (permit := self._permits.take(self._wake)):
-                return False
+    def _accept(self, listener: Listener) -> None:
+        """Accept what waits at one listener."""
+        for n in range(_BURST):
+            # It may have been closed or put to rest since clients were seen to wait.
+            if not self._listening:
+                return
+            if not self._have_permit():
+                if n == 0:  # else it is not known whether anybody waits
+                    self._pause(f"max_clients={self._permits.most}")
+                return
             try:
                 stream = listener.accept()
             except (OSError, MemoryError) as error:
-                self._accept_failed(listener, error)
+                self._failed(listener, error)
                 continue
             if stream is None:
-                return permit
-            permit = not self._admitted(listener, stream)
-            if not permit:
-                self._resume()
-        return permit
+                return
+            if self._admitted(listener, stream):
+                self._permit = False
+                self._end_episode()
+
+    def _have_permit(self) -> bool:
+        if not self._permit:
+            self._permit = self._permits.take(self._permit_freed)
+        return self._permit
+
+    def _permit_freed(self) -> None:
+        """Whoever gives one back."""
+        self._loop.post(self._resume)
 
     def _admitted(self, listener: Listener, stream: Stream) -> bool:
         try:
@@ -193,63 +172,62 @@ class Acceptor:
         except Exception as error:  # noqa: BLE001 - nothing may end the accepting
             stream.close()
             self._refused += 1
-            self._accept_failed(listener, error)
+            self._failed(listener, error)
             return False
         return True
 
-    def _accept_failed(self, listener: Listener, error: Exception) -> None:
+    def _failed(self, listener: Listener, error: Exception) -> None:
         number = error.errno if isinstance(error, OSError) else None
-        if number in _PEER_ERRORS or self._stopping:
+        if number in _PEER_ERRORS:
             return
         if number not in _CAPACITY_ERRORS and not isinstance(error, RuntimeError | MemoryError):
             events.accept_failed(listener.address, error)
-        self._pause(str(error), ACCEPT_PAUSE.default)
+        self._pause(str(error))
+        self._loop.later(ACCEPT_PAUSE.default, self._resume)
 
-    def _pause(self, reason: str, seconds: float | None) -> None:
-        """Rest until woken or ``seconds`` have gone by; one line an episode."""
+    def _pause(self, reason: str) -> None:
+        """Rest until resumed; one line an episode."""
+        self._rest()
+        self._last_pause = time.monotonic()
         if not self._in_episode:
             self._in_episode = True
             events.accept_paused(reason)
-        deadline = None if seconds is None else time.monotonic() + seconds
-        while not self._stopping:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                break
-            if self._waking.select(left):
-                self._drain_wake()
-                if deadline is None:
-                    break
-        self._last_pause = time.monotonic()
 
-    def _resume(self) -> None:
+    def _end_episode(self) -> None:
         """A client was admitted: the episode is over if it has not just been resting."""
         if self._in_episode and time.monotonic() - self._last_pause > _EPISODE:
             events.accept_resumed(self._refused)
             self._in_episode, self._refused = False, 0
 
-    def _drain_wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._wake_reader.recv(4096):
-                pass
-
-    def _accept_backlog(self, permit: bool) -> None:
+    def _close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._rest()
         for listener in self._listeners:
-            while permit or (permit := self._permits.take(lambda: None)):
-                try:
-                    stream = listener.accept()
-                except (OSError, MemoryError) as error:
-                    if isinstance(error, OSError) and error.errno in _PEER_ERRORS:
-                        continue
-                    events.accept_failed(listener.address, error)
-                    break
-                if stream is None:
-                    break
-                try:
-                    self._admit(stream)
-                except Exception as error:  # noqa: BLE001 - as above
-                    stream.close()
-                    events.accept_failed(listener.address, error)
-                    break
-                permit = False
-        if permit:
+            try:
+                self._accept_backlog(listener)
+            finally:
+                listener.close()
+        if self._permit:
             self._permits.give_back()
+
+    def _accept_backlog(self, listener: Listener) -> None:
+        while self._permit or self._permits.take(lambda: None):
+            self._permit = True
+            try:
+                stream = listener.accept()
+                if stream is None:
+                    return
+            except (OSError, MemoryError) as error:
+                if isinstance(error, OSError) and error.errno in _PEER_ERRORS:
+                    continue
+                events.accept_failed(listener.address, error)
+                return
+            try:
+                self._admit(stream)
+            except Exception as error:  # noqa: BLE001 - as above
+                stream.close()
+                events.accept_failed(listener.address, error)
+                return
+            self._permit = False

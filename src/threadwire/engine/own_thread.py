@@ -1,101 +1,112 @@
-"""Serving one client on a thread of its own, from its first byte to its last.
+"""Serving one client on a thread of its own, by plain blocking reads and writes.
 
-The calling thread owns the connection. It reads with plain blocking reads, calls
-the handler and sends each reply when it is there, so whatever the handler does,
-however long, concerns this client alone.
+The calling thread owns the connection. Whatever its handler does, however long, concerns
+this client alone. A session is served so for its life. A client of a message handler is
+served so while its handler is slow: when it has been quick often enough, or has been quiet
+for a while, it goes back to the loop, where it costs no thread.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from .. import events
-from ..connection import Connection, reason_of
-from ..errors import Close, CloseReason, ConnectionClosed, FramingError, UsageError
+from ..connection import Connection
+from ..errors import Close, CloseReason
 from ..handler import Handler
+from ..limits import QUIET_SECONDS
+from .answering import as_parts, closing, explain
+
+__all__ = ["Step", "answer", "send_answer", "serve_alone", "serve_session"]
+
+# Sends what is still to be sent of an answer, or handles messages that were decoded before.
+Step = Callable[[], None]
+
+# Quick calls in a row after which a client goes back to the loop; twice as many for each
+# time that it has held up the loop, up to so many times.
+_QUICK_CALLS = 8
+_DOUBLINGS = 7
 
 
-def serve_connection(connection: Connection, handler: Handler) -> None:
-    """Serve until the end; the connection is closed on return. Raises nothing."""
-    connection.own()
-    reason = CloseReason.HANDLER_FAILED
+def serve_session(connection: Connection, handler: Handler) -> CloseReason:
+    """Call the session handler; returns why the connection ends. Raises nothing."""
     try:
-        events.opened(connection)
-        reason = _converse(connection, handler)
+        handler.run_session(connection)
+        if connection.violation is not None:  # the session has caught it, and ended
+            return explain(connection, handler, connection.violation)
     except BaseException as error:  # noqa: BLE001 - even SystemExit ends this client alone
-        reason = _explain(connection, handler, error)
-    finally:
-        connection.finish(reason)
-        events.closed(connection, connection.age)
-
-
-def _converse(connection: Connection, handler: Handler) -> CloseReason:
-    try:
-        if handler.is_session:
-            handler.run_session(connection)
-        else:
-            answer = _answer_told if events.logger.isEnabledFor(logging.DEBUG) else _answer
-            while (message := connection.next_message()) is not None:
-                answer(connection, handler, message)
-    except Close as close:
-        if close.reply is not None:
-            connection.send_reply(close.reply)
-        return CloseReason.HANDLER_CLOSED
-    if connection.violation is not None:  # a session has caught it, and ended
-        return _peer_fault(connection, connection.violation)
+        return _ended_by(connection, handler, error)
     return connection.end_reason or CloseReason.HANDLER_CLOSED
 
 
-def _peer_fault(connection: Connection, error: FramingError) -> CloseReason:
-    events.peer_fault(connection, error)
-    return reason_of(error)
+def serve_alone(
+    connection: Connection,
+    handler: Handler,
+    first: Step,
+    quick: float,
+    crowded: Callable[[], bool],
+) -> CloseReason | None:
+    """Serve from ``first`` on; returns why the connection ends, ``None`` if the loop may have it.
+
+    A call that takes at most ``quick`` seconds is a quick one. ``crowded``: whether others
+    wait for a thread; then the client goes back at once. Raises nothing.
+    """
+    try:
+        connection.flush()
+        first()
+        return _converse(connection, handler, quick, crowded)
+    except BaseException as error:  # noqa: BLE001 - as above
+        return _ended_by(connection, handler, error)
 
 
-def _answer(connection: Connection, handler: Handler, message: bytes) -> None:
-    _send(connection, handler.call(message, connection))
-
-
-def _answer_told(connection: Connection, handler: Handler, message: bytes) -> None:
+def answer(connection: Connection, handler: Handler, message: bytes) -> None:
+    """Handle one message and send what answers it."""
+    if not events.logger.isEnabledFor(logging.DEBUG):
+        send_answer(connection, handler.call(message, connection))
+        return
     begun, sent = time.monotonic(), connection.bytes_sent
-    _answer(connection, handler, message)
+    send_answer(connection, handler.call(message, connection))
     seconds = time.monotonic() - begun
     events.message(connection, len(message), connection.bytes_sent - sent, seconds)
 
 
-def _send(connection: Connection, reply: object) -> None:
+def send_answer(connection: Connection, reply: object) -> None:
     """Send what a message handler returned: bytes, nothing, or several replies as they come."""
-    if reply is None:
-        return
-    if isinstance(reply, bytes | bytearray | memoryview):
+    if type(reply) is bytes:
         connection.send_reply(reply)
-        return
-    if isinstance(reply, str) or not isinstance(reply, Iterable):
-        hint = "; encode text first, as in text.encode()" if isinstance(reply, str) else ""
-        raise UsageError(
-            f"a handler must return bytes, None or an iterable of bytes, "
-            f"not {type(reply).__name__}{hint}"
-        )
-    try:
-        for part in reply:
-            connection.send_reply(part)
-    finally:
-        # A generator that was not used up still has its own ``finally`` to run.
-        close = getattr(reply, "close", None)
-        if close is not None:
-            close()
+    elif reply is not None:
+        with closing(as_parts(reply)) as parts:
+            for part in parts:
+                connection.send_reply(part)
 
 
-def _explain(connection: Connection, handler: Handler, error: BaseException) -> CloseReason:
-    """Say whose fault ``error`` is, and log what is worth a line."""
-    if isinstance(error, FramingError) and error is connection.violation:
-        return _peer_fault(connection, error)
-    if isinstance(error, ConnectionClosed) and error.connection is connection:
-        # Nobody is left to talk to: the ordinary way for a session to end.
-        return connection.end_reason or CloseReason.PEER_RESET
-    # A logging handler that fails must not keep the connection from being closed.
-    with contextlib.suppress(Exception):
-        events.handler_failed(connection, handler.name, error)
-    return CloseReason.HANDLER_FAILED
+def _converse(
+    connection: Connection, handler: Handler, quick: float, crowded: Callable[[], bool]
+) -> CloseReason | None:
+    needed = _QUICK_CALLS << min(connection._strikes, _DOUBLINGS)
+    quick_calls = 0
+    connection._stream.limit_reads(QUIET_SECONDS.default)
+    while not connection.finished:
+        message = connection.decoded()
+        if message is not None:
+            begun = time.monotonic()
+            answer(connection, handler, message)
+            quick_calls = quick_calls + 1 if time.monotonic() - begun <= quick else 0
+        elif connection._ended:
+            break
+        elif quick_calls >= needed or crowded() or not connection.read_more():
+            connection._proven = quick_calls >= needed
+            return None
+    return connection.end_reason or CloseReason.HANDLER_CLOSED
+
+
+def _ended_by(connection: Connection, handler: Handler, error: BaseException) -> CloseReason:
+    """Send a last reply, if ``error`` brings one; returns why the connection ends."""
+    if isinstance(error, Close) and error.reply is not None:
+        try:
+            connection.send_reply(error.reply)
+        except BaseException as worse:  # noqa: BLE001 - as above
+            return explain(connection, handler, worse)
+    return explain(connection, handler, error)

@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Callable
 
-__all__ = ["on_one_core"]
+__all__ = ["loop_count", "on_one_core"]
 
 
 def on_one_core() -> Callable[[], None]:
@@ -26,8 +26,7 @@ def on_one_core() -> Callable[[], None]:
     single core, or where the system has no affinity. Processes are spread over the cores
     by their number.
     """
-    has_lock = getattr(sys, "_is_gil_enabled", lambda: True)()
-    if not has_lock or not hasattr(os, "sched_setaffinity"):
+    if not has_lock() or not hasattr(os, "sched_setaffinity"):
         return _stay
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) == 1:
@@ -44,3 +43,17 @@ def on_one_core() -> Callable[[], None]:
 
 def _stay() -> None:
     """Leave the thread where it is."""
+
+
+def has_lock() -> bool:
+    """Whether this interpreter runs one thread of Python at a time."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def loop_count() -> int:
+    """How many loops a process is best served by: one, or one a core if there is no lock."""
+    if has_lock():
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

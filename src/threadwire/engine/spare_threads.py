@@ -92,14 +92,21 @@ class SpareThreads:
 
         Raises RuntimeError if the system has no thread to give, or after ``close``.
         """
+        self.reserve()(job)
+
+    def reserve(self) -> Callable[[Job | None], None]:
+        """A thread that waits; what is returned gives it its job, once, and never fails.
+
+        ``None`` for a job sends it back. Raises RuntimeError as :meth:`run` does.
+        """
         with self._lock:
             if self._closed:
                 raise RuntimeError("these threads are closed")
             if self._idle:
-                self._idle.pop().put(job)
-                return
+                return self._idle.pop().put
+            mailbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
             thread = threading.Thread(
-                target=self._work, args=(job,), name=f"{self._name}-{next(self._numbers)}"
+                target=self._work, args=(mailbox,), name=f"{self._name}-{next(self._numbers)}"
             )
             thread.daemon = True
             self._threads.add(thread)
@@ -111,6 +118,7 @@ class SpareThreads:
                 self._threads.discard(thread)
             _crowd.grow(-1)
             raise
+        return mailbox.put
 
     def close(self, deadline: Callable[[], float]) -> list[threading.Thread]:
         """End idle threads, wait for busy ones; returns those left when time is up.
@@ -137,10 +145,11 @@ class SpareThreads:
         with self._lock:
             return len(self._threads)
 
-    def _work(self, job: Job | None) -> None:
+    def _work(self, mailbox: queue.SimpleQueue[Job | None]) -> None:
         try:
             if self._on_start is not None:
                 self._on_start()
+            job = mailbox.get()
             while job is not None:
                 job()
                 job = None  # what the job held is free while this thread waits

@@ -1,0 +1,90 @@
+"""``threadwire check``: what the machine gives a server, and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import version_option
+
+if TYPE_CHECKING:
+    from ..machine import Advice, Fact
+
+WIDTH = 80
+TO_CHANGE = 1
+
+
+@click.command(short_help="Tell what this machine gives a server, and what to change.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if there is something to change.")
+@version_option
+def check(as_json: bool, strict: bool) -> int:
+    """Tell what this machine and this installation give a server, a fact a line.
+
+    Where a server with the default limits would be better off with a change, the lines
+    marked with "!" say why and what; one of the commands below them is enough. Run it as
+    the server will run: as the same user, in the same shell, container or systemd unit.
+
+    --json writes {"ok", "facts": [{"name", "value", "advice"}]}.
+    """
+    from ..machine import look, report
+
+    facts = report(look())
+    to_change = sum(fact.advice is not None for fact in facts)
+    if as_json:
+        click.echo(_as_json(facts))
+    else:
+        column = max(len(fact.name) for fact in facts) + 2
+        for fact in facts:
+            click.echo("\n".join(_lines(fact, column)))
+        click.echo(f"\n{_summary(to_change)}")
+    return TO_CHANGE if strict and to_change else 0
+
+
+def _as_json(facts: tuple[Fact, ...]) -> str:
+    import json
+
+    entries = [
+        {"name": name, "value": value, "advice": None if advice is None else str(advice)}
+        for name, value, advice in facts
+    ]
+    return json.dumps({"ok": all(fact.advice is None for fact in facts), "facts": entries})
+
+
+def _lines(fact: Fact, column: int) -> Iterator[str]:
+    yield from _wrapped(fact.value, fact.name.ljust(column), " " * column)
+    if fact.advice is not None:
+        yield from _advice_lines(fact.advice)
+
+
+def _advice_lines(advice: Advice) -> Iterator[str]:
+    yield from _wrapped(f"{advice.why}:", "  ! ", "    ")
+    column = max((len(change.what) for change in advice.changes if change.where), default=0) + 2
+    for what, where in advice.changes:
+        if where:
+            yield f"      {what.ljust(column)}{where}"
+        else:
+            *first, last = _wrapped(what, "      ", "        ", room=2)
+            yield from (f"{line} \\" for line in first)  # so that a shell takes it as one
+            yield last
+
+
+def _wrapped(text: str, first: str, further: str, room: int = 0) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(
+        text,
+        WIDTH - room,
+        initial_indent=first,
+        subsequent_indent=further,
+        break_on_hyphens=False,
+    )
+
+
+def _summary(to_change: int) -> str:
+    if not to_change:
+        return "Nothing to change for a server with the default limits."
+    things = "1 thing" if to_change == 1 else f"{to_change} things"
+    return f"{things} to change, marked with \"!\"."

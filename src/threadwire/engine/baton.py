@@ -1,0 +1,76 @@
+"""The baton: the right to run a loop, and how it is taken from a thread that is stuck.
+
+Exactly one thread of a loop holds its baton. Before the holder calls a handler it puts the
+client's connection into the baton's one place (:attr:`enter`); afterwards it takes the
+connection out again (:attr:`leave`). A watchdog that finds one and the same call in that
+place for too long takes it out itself (:meth:`take`). Both remove the same single item from
+the same list, which the interpreter does as one step, with its lock and without. So exactly
+one of them gets it, and *whoever removed it owns what follows*:
+
+- the holder got it: it still has the baton and goes on with the turn;
+- the watchdog got it: the loop, with all that is left of the turn, is the watchdog's to give
+  to another thread, with a new baton; the connection, and nothing else, belongs to the thread
+  whose handler is stuck.
+
+While the place is empty nobody can take the baton: a holder that polls, decodes or writes is
+never interrupted in it.
+
+A baton is used once. The successor has one of its own, so that the thread that was stuck,
+when it comes back, looks into a place that nobody fills any more.
+
+Between taking the item and having noted down whose the connection is now, the watchdog may be
+delayed for any time. The thread that comes back meanwhile waits for it, in :meth:`lost`:
+otherwise it could serve the client, return it to the loop, and only then be noted as its owner.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Generic, TypeVar
+
+__all__ = ["Baton"]
+
+T = TypeVar("T")
+
+
+class Baton(Generic[T]):
+    """One thread's right to run a loop, until it is taken."""
+
+    __slots__ = ("_noted", "_place", "enter", "leader", "leave")
+
+    def __init__(self) -> None:
+        self._place: list[T] = []
+        self._noted = threading.Lock()
+        self._noted.acquire()
+        self.leader: int | None = None  # the holder's thread ident; set by the holder, once
+
+        self.enter = self._place.append  # holder: a handler is about to be called for this
+        # Holder: the handler has returned. IndexError if the baton was taken meanwhile: then
+        # the next thing to call is lost(), and nothing else of the loop may be touched.
+        self.leave = self._place.pop
+
+    def busy_with(self) -> T | None:
+        """Any thread: for what a handler is being called at this moment."""
+        try:
+            return self._place[0]
+        except IndexError:
+            return None
+
+    def take(self) -> T | None:
+        """The watchdog: take the baton away; returns for what its holder is busy.
+
+        ``None``: the holder was quicker, or busy with nothing, and keeps the baton.
+        Who gets something notes down the new owners and then calls :meth:`note_taken`.
+        """
+        try:
+            return self._place.pop()
+        except IndexError:
+            return None
+
+    def note_taken(self) -> None:
+        """Whoever took it: the new owners are known."""
+        self._noted.release()
+
+    def lost(self) -> None:
+        """The former holder: wait until the new owners are known."""
+        self._noted.acquire()

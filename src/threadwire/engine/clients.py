@@ -1,0 +1,236 @@
+"""The connections that a loop serves: what is waited for, what is written, how they end.
+
+Everything here belongs to the holder of the loop's baton.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+
+from .. import events
+from ..connection import Connection
+from ..errors import CloseReason
+from ..transport.poller import READ, WRITE, Poller
+from .farewell import Farewell
+from .timers import Timers
+
+__all__ = ["RETRY_SECONDS", "Clients"]
+
+RETRY_SECONDS = 0.001  # until somebody who has been woken is looked at again
+
+
+class Clients:
+    """One loop's connections, and what its turns have to write to them.
+
+    write_timeout
+        Seconds that a peer may read nothing of what waits for it.
+    released
+        Called for each connection that is closed for good.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        timers: Timers,
+        write_timeout: float | None,
+        released: Callable[[Connection], None],
+    ) -> None:
+        self._poller = poller
+        self._timers = timers
+        self._write_timeout = write_timeout
+        self._released = released
+        # What the next flush writes: descriptors with a frame each, and their connections.
+        self.replies: list[tuple[int, bytes | memoryview]] = []
+        self.repliers: list[Connection] = []
+        self.dirty: list[Connection] = []  # connections that the next flush looks at
+        self.guessing: list[tuple[Connection, bytes]] = []  # codecs that have waited long enough
+        self.leaving: set[Connection] = set()  # not released yet: somebody has still to leave
+
+    @property
+    def restless(self) -> bool:
+        """Whether there is something to do before any readiness."""
+        return bool(self.dirty or self.guessing)
+
+    # Coming and going.
+
+    def take_in(self, connection: Connection) -> None:
+        """The connection is the loop's from here on."""
+        connection._here = True
+        if connection._proven:
+            connection.note_quick()
+        self.settle(connection)
+
+    def let_go(self, connection: Connection) -> None:
+        """The connection is not the loop's any more."""
+        self._watch(connection, 0)
+        connection._here = False
+        self._cancel_timer(connection)
+
+    def look_at(self, connection: Connection) -> None:
+        """Its state has changed: it is to close, or to drain, or a sender has left."""
+        if connection._here:
+            if connection._parked:
+                connection.park(False)
+                self.dirty.append(connection)  # its pending replies are written next
+            else:
+                self.settle(connection)
+
+    def gone(self, connection: Connection) -> None:
+        """It has been released; called by any thread when there is no leader any more."""
+        events.closed(connection, connection.age)
+        self._released(connection)
+
+    # Writing.
+
+    def flush(self) -> None:
+        """Write all that the turn has to write, in one call; settle those who need a look."""
+        if not self.repliers and not self.dirty:
+            return
+        replies, repliers, dirty = self.replies, self.repliers, self.dirty
+        self.replies, self.repliers, self.dirty = [], [], []
+        busy = [n for n, c in enumerate(repliers) if not c._send_lock.acquire(False)]
+        for n in reversed(busy):
+            connection = repliers.pop(n)
+            connection.pending().append(replies.pop(n)[1])
+            dirty.append(connection)
+        uncounted = len(repliers)
+        try:
+            if dirty:
+                self._take_pending(dirty, replies, repliers)
+            counts = self._poller.write(replies)
+            for connection, (_, frame) in zip(
+                repliers[:uncounted], replies[:uncounted], strict=True
+            ):
+                connection.messages_sent += 1
+                connection.bytes_sent += len(frame)
+            if counts is not None:
+                for connection, (_, data), count in zip(repliers, replies, counts, strict=True):
+                    if count < len(data):
+                        self._fell_short(connection, data, count)
+                        dirty.append(connection)
+        finally:
+            for connection in repliers:
+                connection._send_lock.release()
+        for connection in dirty:
+            self.settle(connection)
+
+    def _take_pending(
+        self,
+        dirty: list[Connection],
+        replies: list[tuple[int, bytes | memoryview]],
+        repliers: list[Connection],
+    ) -> None:
+        """Add what is pending to what is to be written, each with its send lock taken."""
+        for connection in dirty:
+            if connection._pending and connection._here:
+                if connection._send_lock.acquire(False):
+                    replies.append((connection._fd, connection.take_pending()))
+                    repliers.append(connection)
+                elif connection not in repliers:
+                    self._step_aside(connection)
+
+    def _fell_short(self, connection: Connection, data: bytes | memoryview, count: int) -> None:
+        """Send lock held: not all could be written; ``count`` bytes were, or it is an error."""
+        if count < 0:
+            connection.note_end(CloseReason.PEER_RESET)
+            connection.note_peer_end(CloseReason.PEER_RESET, stop=True)
+            return
+        connection.put_back(memoryview(data)[count:])
+        if count or connection._timer is None:
+            self._cancel_timer(connection)
+            if self._write_timeout is not None:
+                connection._timer = self._timers.at(
+                    time.monotonic() + self._write_timeout,
+                    lambda: connection.abort(CloseReason.WRITE_TIMEOUT),
+                )
+
+    def _step_aside(self, connection: Connection) -> None:
+        """Another thread is sending; it writes first, and calls for attention when it leaves."""
+        connection.park(True)
+        # It may have left before it could see that.
+        if connection._send_lock.acquire(blocking=False):
+            connection._send_lock.release()
+            connection.park(False)
+            self.dirty.append(connection)
+        else:
+            self._watch(connection, 0)
+
+    # What is waited for.
+
+    def settle(self, connection: Connection) -> None:
+        """Decide what is waited for now, or that this is the end."""
+        if not connection._here or (connection._parked and not connection._aborted):
+            return
+        farewell = connection._farewell
+        if connection._aborted or (connection._peer_gone and connection._stopped):  # or reset
+            if farewell is not None:
+                farewell.over()
+            else:
+                self._release(connection)
+        elif farewell is not None:
+            pass
+        elif connection._pending:
+            self._watch(connection, WRITE)
+        elif connection.is_over():
+            self._bid_farewell(connection)
+        else:
+            self._watch(connection, READ)
+            self._set_timer(connection)
+
+    def _set_timer(self, connection: Connection) -> None:
+        """Wake up in time for a codec that has to guess."""
+        if connection._timer is not None:
+            self._cancel_timer(connection)
+        when = connection.settle_at()
+        if when is not None:
+            connection._timer = self._timers.at(when, lambda: self._guess(connection))
+
+    def _guess(self, connection: Connection) -> None:
+        connection._timer = None
+        self.guessing.append((connection, b""))  # for the turn to come, where handlers are called
+
+    def _cancel_timer(self, connection: Connection) -> None:
+        if connection._timer is not None:
+            connection._timer.cancel()
+            connection._timer = None
+
+    def _watch(self, connection: Connection, interest: int) -> None:
+        before = connection._interest
+        if interest == before:
+            return
+        connection._interest = interest
+        if not before:
+            self._poller.add(connection._stream.socket, connection, interest)
+        elif not interest:
+            self._poller.remove(connection._fd)
+        else:
+            self._poller.modify(connection._fd, interest)
+
+    def _bid_farewell(self, connection: Connection) -> None:
+        self._cancel_timer(connection)
+        if connection._peer_gone:
+            self._release(connection)
+            return
+        connection.note_end(connection.end_reason or CloseReason.HANDLER_CLOSED)
+        connection._farewell = Farewell(connection, self._write_timeout, self._release)
+        self._watch(connection, READ if connection._farewell.begin(self._timers) else 0)
+
+    def _release(self, connection: Connection) -> None:
+        """The descriptor is freed, now or as soon as whoever was woken has left."""
+        self.let_go(connection)
+        connection._farewell = None
+        connection.note_end(connection.end_reason or CloseReason.HANDLER_CLOSED)
+        if connection.release():
+            self.leaving.discard(connection)
+            self.gone(connection)
+        else:
+            self.leaving.add(connection)
+            self._timers.at(
+                time.monotonic() + RETRY_SECONDS, functools.partial(self._release, connection)
+            )
+
+    def _gone(self, connection: Connection) -> None:
+        events.closed(connection, connection.age)
+        self._released(connection)

@@ -1,0 +1,106 @@
+"""How a connection ends: gently, without anybody waiting for it.
+
+All that was sent is given the time to arrive. Then our side is closed, and what the peer
+still sends is read and dropped for a moment: closing with unread bytes would make the
+system send a reset, which destroys what the peer has not read yet.
+
+A connection whose reading side we have shut down ourselves, to wake its thread, is *deaf*:
+its end cannot be read any more, and once our writing side is shut down, too, the system
+answers whatever the peer sends with a reset. So there the writing side stays open until the
+peer's system has acknowledged everything, which nothing announces: it is asked every few
+milliseconds.
+
+Everything here belongs to the holder of the loop's baton. The steps of one farewell:
+
+    flush -> (deaf: deliver) -> linger -> release
+
+The loop does the flushing; this begins when nothing is pending any more.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from ..connection import Connection
+from ..limits import LINGER_BYTES, LINGER_TIMEOUT
+from .timers import Timer, Timers
+
+__all__ = ["Farewell"]
+
+_DELIVERY_POLL = 0.005  # seconds between two looks at what has not been acknowledged
+
+
+class Farewell:
+    """One connection's last moments; calls ``release`` when they are over.
+
+    ``begin`` returns whether the loop is to go on reading, and to pass on what comes.
+    """
+
+    __slots__ = ("_connection", "_deadline", "_left", "_progress", "_release", "_timer", "_unsent")
+
+    def __init__(
+        self,
+        connection: Connection,
+        write_timeout: float | None,
+        release: Callable[[Connection], None],
+    ) -> None:
+        self._connection = connection
+        self._release = release
+        self._left = LINGER_BYTES.whole
+        self._unsent = -1
+        self._progress = time.monotonic()
+        self._deadline = self._progress + (write_timeout or math.inf)
+        self._timer: Timer | None = None
+
+    def begin(self, timers: Timers) -> bool:
+        connection = self._connection
+        if connection._deaf:
+            self._deliver(timers)
+            return False
+        connection._stream.shutdown_write()
+        self._linger(timers)
+        return True
+
+    def received(self, size: int) -> None:
+        """The peer still sends; it is owed no more than so many bytes."""
+        self._left -= size
+        if self._left < 0:
+            self.over()
+
+    def over(self) -> None:
+        """The peer has closed its side or is gone, or was cut."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._release(self._connection)
+
+    def _linger(self, timers: Timers) -> None:
+        """Wait for the peer's end as long as it takes what was sent, and a moment longer."""
+        if self._stalled():
+            self.over()
+        else:
+            when = min(self._progress + LINGER_TIMEOUT.default, self._deadline)
+            self._timer = timers.at(when, lambda: self._linger(timers))
+
+    def _deliver(self, timers: Timers) -> None:
+        stream = self._connection._stream
+        try:
+            while (data := stream.read_nowait()) and self._left >= 0:
+                self._left -= len(data)
+        except OSError:
+            self._unsent = 0  # a reset: nothing arrives any more
+        if self._stalled() or not self._unsent:
+            self.over()
+        else:
+            self._timer = timers.at(
+                time.monotonic() + _DELIVERY_POLL, lambda: self._deliver(timers)
+            )
+
+    def _stalled(self) -> bool:
+        """Whether the peer's system has taken nothing for so long that waiting is vain."""
+        now = time.monotonic()
+        unsent = self._connection._stream.unsent_bytes() if self._unsent else 0
+        if unsent != self._unsent:
+            self._unsent, self._progress = unsent, now if self._unsent != -1 else self._progress
+        return now >= min(self._deadline, self._progress + LINGER_TIMEOUT.default)

@@ -1,0 +1,139 @@
+"""Lending threads: to clients whose handlers block, or are suspected to.
+
+A client is proven when its handler has been quick. One that was slow and has gone quiet is
+lent a thread for its next message before its handler is called. So is, for a while after each
+hand-off, a client that has proved nothing yet: five hundred that block cost one hand-off, not
+five hundred in a row.
+
+At most ``max_threads`` are lent on suspicion; further clients wait for one, and those who
+have one give it back after each message. Hand-offs are not counted against it: their threads
+are busy already.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from .. import events
+from ..connection import Connection
+from ..errors import CloseReason
+from ..handler import Handler
+from ..limits import MAX_THREADS
+from .clients import Clients
+from .own_thread import Step, answer, send_answer, serve_alone
+from .spare_threads import SpareThreads
+
+__all__ = ["Lender"]
+
+_WARY_SECONDS = 1.0  # of suspicion after a hand-off
+
+
+class Lender:
+    """Lends threads to one loop's clients.
+
+    Belongs to the holder of the loop's baton, but for :meth:`serve_alone` and ``_lent``,
+    which is under ``_lock``. ``quick_call``: seconds up to which a call is a quick one.
+    ``take_back`` is called by a thread that has done with a connection.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        threads: SpareThreads,
+        clients: Clients,
+        quick_call: float,
+        take_back: Callable[[Connection], None],
+    ) -> None:
+        self._handler = handler
+        self._threads = threads
+        self._clients = clients
+        self._quick_call = quick_call
+        self._take_back = take_back
+        self._lock = threading.Lock()
+        self._lent = 0  # threads that serve a client alone, under the lock
+        self._waiting: dict[Connection, Step] = {}  # for a thread; oldest first
+        self._wary_until = 0.0
+
+    def suspects(self, connection: Connection) -> bool:
+        """Whether its handler is to be called on a thread of its own at once."""
+        return not connection._proven and (
+            connection._strikes > 0 or time.monotonic() < self._wary_until
+        )
+
+    def step(self, connection: Connection, messages: Iterator[bytes], reply: object = None) -> Step:
+        """A step: send what is left of a reply, then answer the messages that follow."""
+
+        def step() -> None:
+            send_answer(connection, reply)
+            while not connection.finished and (message := next(messages, None)) is not None:
+                answer(connection, self._handler, message)
+
+        return step
+
+    def lend(self, connection: Connection, first: Step) -> None:
+        """Give the connection to a thread, or let it wait for one."""
+        self._clients.let_go(connection)
+        with self._lock:
+            crowded = self._lent >= MAX_THREADS.whole
+            if not crowded:
+                self._lent += 1
+        if crowded:
+            self._waiting[connection] = first
+            return
+        connection.own(None)
+        try:
+            self._threads.run(functools.partial(self._serve_lent, connection, first))
+        except BaseException as error:  # noqa: BLE001 - no thread or no memory to be had
+            with self._lock:
+                self._lent -= 1
+            events.no_thread(connection, error)
+            connection.disown(CloseReason.NO_THREAD)
+            connection._here = True
+            self._clients.dirty.append(connection)
+
+    def part_with(self, connection: Connection) -> None:
+        """A new leader: ``connection`` belongs to the thread that is stuck with it.
+
+        What the turn had ready for it is written, as far as there is room; the rest is
+        that thread's to write.
+        """
+        with self._lock:
+            self._lent += 1
+        self._wary_until = time.monotonic() + _WARY_SECONDS
+        self._clients.let_go(connection)
+        if connection._pending and connection._send_lock.acquire(blocking=False):
+            try:
+                connection.write_pending_now()
+            finally:
+                connection._send_lock.release()
+
+    def stop_waiting(self, connection: Connection) -> None:
+        """It was cut while it waited for a thread: the loop is to end it."""
+        if self._waiting.pop(connection, None) is not None:
+            connection._here = True
+
+    def _serve_lent(self, connection: Connection, first: Step) -> None:
+        connection.own(threading.get_ident())
+        self.serve_alone(connection, first)
+
+    def serve_alone(self, connection: Connection, first: Step) -> None:
+        """A thread that does not hold the baton: serve one client, then post it back."""
+        reason = serve_alone(connection, self._handler, first, self._quick_call, self._crowded)
+        connection.disown(reason)
+        with self._lock:
+            self._lent -= 1
+        self._take_back(connection)
+
+    def _crowded(self) -> bool:
+        return bool(self._waiting)  # a hint, whoever changes it meanwhile
+
+    def serve_waiting(self) -> None:
+        while self._waiting:
+            with self._lock:
+                if self._lent >= MAX_THREADS.whole:
+                    return
+            connection = next(iter(self._waiting))
+            self.lend(connection, self._waiting.pop(connection))
