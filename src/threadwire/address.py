@@ -30,13 +30,20 @@ class Address(Value):
 
     __slots__ = ("host", "path", "port", "scheme")
 
+    scheme: Literal["tcp", "unix", "fd"]
+    host: str
+    port: int
+    path: str
+
     def __init__(
         self, scheme: Literal["tcp", "unix", "fd"], host: str = "", port: int = 0, path: str = ""
     ) -> None:
-        self.scheme = scheme
-        self.host = host
-        self.port = port
-        self.path = path
+        # Straight to the fields: this is made for every client that comes.
+        fix = object.__setattr__
+        fix(self, "scheme", scheme)
+        fix(self, "host", host)
+        fix(self, "port", port)
+        fix(self, "path", path)
 
     def __str__(self) -> str:
         if self.scheme == "unix":

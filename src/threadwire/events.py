@@ -8,6 +8,7 @@ has them all, so that any formatter shows a whole line.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("threadwire")
 
-__all__ = ["Event", "emit", "logger"]
+# Takes an event's level, name and facts past the record and the handlers; returns whether it
+# has: if not, the event goes the ordinary way. It must not keep the facts, whose values may
+# change. Set by the command's log, when it begins and when it ends; read by any thread.
+shortcut: Callable[[int, str, dict[str, Any]], bool] | None = None
+
+__all__ = ["Event", "emit", "lay_out", "logger"]
 
 
 class Event:
@@ -29,7 +35,16 @@ class Event:
         self.fields = fields
 
     def __str__(self) -> str:
-        return " ".join((self.name, *(f"{k}={show(v)}" for k, v in self.fields.items())))
+        return lay_out(self.name, self.fields)
+
+
+def lay_out(name: str, fields: dict[str, Any]) -> str:
+    """An event on one line, ``name key=value key=value``."""
+    parts = [name]
+    for key, value in fields.items():
+        # Most are numbers, and a line or two a connection is a good part of what it costs.
+        parts.append(f"{key}={value}" if type(value) is int else f"{key}={show(value)}")
+    return " ".join(parts)
 
 
 def show(value: object) -> str:
@@ -41,7 +56,7 @@ def show(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    if text and text.isprintable() and not any(c in text for c in ' "='):
+    if text.isprintable() and text and not (" " in text or '"' in text or "=" in text):
         return text
     return '"' + "".join(_escape(c) for c in text) + '"'
 
@@ -56,8 +71,30 @@ def _escape(character: str) -> str:
 
 def emit(level: int, name: str, *, exception: BaseException | None = None, **fields: Any) -> None:
     """Log one event with its facts; with ``exception``, its traceback goes along."""
-    if logger.isEnabledFor(level):
-        logger.log(level, Event(name, fields), exc_info=exception)
+    if not logger.isEnabledFor(level):
+        return
+    if exception is None:
+        short = shortcut
+        if short is not None and short(level, name, fields):
+            return
+        exc_info = None
+    else:
+        exc_info = (type(exception), exception, exception.__traceback__)
+    # What ``logger.log`` does, but for looking up who called it, which is always this function.
+    event = Event(name, fields)
+    code = emit.__code__
+    logger.handle(
+        logger.makeRecord(
+            logger.name,
+            level,
+            code.co_filename,
+            code.co_firstlineno,
+            event,
+            (),
+            exc_info,
+            code.co_name,
+        )
+    )
 
 
 def opened(connection: Connection) -> None:

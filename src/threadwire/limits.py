@@ -31,6 +31,7 @@ __all__ = [
     "QUIET_SECONDS",
     "READ_SIZE",
     "SPARE_SECONDS",
+    "SWITCH_INTERVAL",
     "WRITE_TIMEOUT",
     "Limit",
     "default_max_clients",
@@ -197,6 +198,14 @@ MAX_THREADS = Limit(
     1,
     "How many clients with slow handlers have threads of their own; further ones wait for one.",
     "bounds what blocking handlers can take of memory and of the machine",
+)
+SWITCH_INTERVAL = Limit(
+    "switch_interval",
+    "seconds",
+    0.0005,
+    0.000001,
+    "How long a thread that computes may keep the interpreter's lock while another waits for it.",
+    "measured: lets quick clients through beside handlers that compute, and costs nothing else",
 )
 HIGH_WATER = Limit(
     "high_water",

@@ -17,7 +17,14 @@ from typing import NamedTuple
 
 from ._version import __version__
 from .engine.placement import has_lock, loop_count
-from .limits import BACKLOG, MAX_CLIENTS, MAX_MESSAGE, MAX_THREADS, default_max_clients
+from .limits import (
+    BACKLOG,
+    MAX_CLIENTS,
+    MAX_MESSAGE,
+    MAX_THREADS,
+    SWITCH_INTERVAL,
+    default_max_clients,
+)
 from .transport.poller import TWIN
 from .units import format_duration, format_size
 
@@ -25,6 +32,7 @@ __all__ = ["Advice", "Change", "Fact", "Machine", "look", "report"]
 
 _OTHER_THREADS = 24  # the server's own, the log's, and some of the handler's
 _DESCRIPTORS = 65_536  # to recommend: for max_clients, and for files and sockets of the handlers
+_OTHER_DESCRIPTORS = 256  # what a server has beside its clients', generously
 _THREADS = 4096  # likewise; a limit may be shared with others
 _KERNEL_THREADS = 32_768
 _SOMAXCONN = 4096  # what Linux has by default since 5.4
@@ -38,7 +46,8 @@ class Machine(NamedTuple):
     python: str
     linux: bool
     twin: str  # "c" or "python"
-    twin_error: str | None  # what importing the C twin says; None if THREADWIRE_PURE is set
+    pure: bool  # THREADWIRE_PURE chose the one in Python
+    twin_error: str  # what importing the one in C says
     has_lock: bool
     free_threaded: bool  # built so that it can do without the lock
     lock_demanded: bool  # by PYTHON_GIL or -X gil
@@ -80,6 +89,8 @@ class Advice(NamedTuple):
 
 
 class Fact(NamedTuple):
+    """A line of the report."""
+
     name: str
     value: str
     advice: Advice | None = None
@@ -90,7 +101,7 @@ class Fact(NamedTuple):
 
 def look(root: str = "/") -> Machine:
     """Gather what there is to know; ``root`` is where the system's own files are."""
-    lock = has_lock()  # before anything is imported, which might turn it on
+    pure = os.environ.get("THREADWIRE_PURE", "") not in ("", "0")
     system = _Files(root)
     soft, hard = (_amount(limit) for limit in resource.getrlimit(resource.RLIMIT_NOFILE))
     return Machine(
@@ -98,8 +109,10 @@ def look(root: str = "/") -> Machine:
         python=_python(),
         linux=sys.platform == "linux",
         twin=TWIN,
-        twin_error=_twin_error(),
-        has_lock=lock,
+        pure=pure,
+        # Whoever has chosen the other one may have a reason not to load this one at all.
+        twin_error="" if pure else _twin_error(),
+        has_lock=has_lock(),
         free_threaded="t" in sys.abiflags,
         lock_demanded=getattr(sys.flags, "gil", None) == 1,
         cores=os.cpu_count(),
@@ -169,10 +182,7 @@ def _python() -> str:
     return f"{name} {sys.version.split()[0]}"
 
 
-def _twin_error() -> str | None:
-    # As the poller has it; whoever has set it may have a reason not to load the C twin at all.
-    if os.environ.get("THREADWIRE_PURE", "") not in ("", "0"):
-        return None
+def _twin_error() -> str:
     try:
         importlib.import_module("threadwire.transport._speedups")
     except ImportError as error:
@@ -220,7 +230,7 @@ def report(machine: Machine) -> tuple[Fact, ...]:
         _poller(machine),
         _lock(machine),
         _cores(machine),
-        Fact("switch interval", format_duration(machine.switch_interval)),
+        _switch_interval(machine),
         _descriptors(machine),
         _backlog(machine),
         _handshakes(machine),
@@ -238,19 +248,18 @@ def _poller(machine: Machine) -> Fact:
     if not machine.linux:
         return Fact(name, f"{value}; the one in C is for Linux alone")
     slower = "The poller in C serves more messages a second"
-    if machine.twin_error is None:
+    if machine.pure:
         unset = Change("unset THREADWIRE_PURE", _IN_SHELL)
-        return Fact(name, f"{value}: THREADWIRE_PURE is set", Advice(f"{slower}", (unset,)))
+        return Fact(name, f"{value}: THREADWIRE_PURE is set", Advice(slower, (unset,)))
     return Fact(
         name,
-        f"{value}; importing the one in C failed: {machine.twin_error or 'why is unknown'}",
+        f"{value}: importing the one in C failed ({machine.twin_error})",
         Advice(
             f"{slower}. Reinstall where there is a C compiler",
             (
                 # Without --no-cache-dir pip would take what it built without a compiler.
                 Change(
-                    "pip install --force-reinstall --no-cache-dir "
-                    "--no-binary threadwire threadwire"
+                    "pip install --force-reinstall --no-cache-dir --no-binary=threadwire threadwire"
                 ),
                 Change("pip install .", "in a checkout"),
             ),
@@ -269,7 +278,7 @@ def _lock(machine: Machine) -> Fact:
         change = Change("unset PYTHON_GIL", f"{_IN_SHELL}; no -X gil=1")
     else:
         value = "on, turned on by an extension module that needs it"
-        change = Change("PYTHON_GIL=0", "in the server's environment, if the module bears it")
+        change = Change("PYTHON_GIL=0", "in its environment, if the module can do without it")
     why = "This Python can do without its lock, and serve on all cores"
     return Fact(name, value, Advice(why, (change,)))
 
@@ -281,7 +290,12 @@ def _cores(machine: Machine) -> Fact:
     loops = "1 loop" if machine.loops == 1 else f"{machine.loops:,} loops"
     pins = machine.has_lock and machine.can_pin and machine.usable_cores > 1
     placed = "pins its threads to one core" if pins else "leaves its threads unpinned"
-    return Fact("cores", f"{usable} usable; {loops}; threadwire serve {placed}")
+    return Fact("cores", f"{usable} usable; {loops}; serve {placed}")
+
+
+def _switch_interval(machine: Machine) -> Fact:
+    usual, ours = map(format_duration, (machine.switch_interval, SWITCH_INTERVAL.default))
+    return Fact("switch interval", f"{usual}; serve sets {ours}")
 
 
 def _descriptors(machine: Machine) -> Fact:
@@ -291,16 +305,15 @@ def _descriptors(machine: Machine) -> Fact:
     )
     if machine.max_clients >= MAX_CLIENTS.whole:
         return Fact("descriptors", value)
-    changes = [
-        Change(f"ulimit -n {_DESCRIPTORS}", f"{_IN_SHELL}, as root"),
-        Change(f"LimitNOFILE={_DESCRIPTORS}", _IN_UNIT),
-    ]
-    # What may be had without being root, if it is enough or at least more.
-    if machine.most_descriptors > machine.descriptors:
+    if machine.most_descriptors >= MAX_CLIENTS.whole + _OTHER_DESCRIPTORS:
         allowed = int(min(_DESCRIPTORS, machine.most_descriptors))
-        changes[0] = Change(f"ulimit -n {allowed}", _IN_SHELL)
-    why = f"Fewer clients than the default of {MAX_CLIENTS.whole:,} are served at once"
-    return Fact("descriptors", value, Advice(f"{why}; the others wait", tuple(changes)))
+        change = Change(f"ulimit -n {allowed}", _IN_SHELL)
+    else:
+        where = "in /etc/security/limits.conf; log in again"
+        change = Change(f"* - nofile {_DESCRIPTORS}", where)
+    why = f"Only {machine.max_clients:,} of {MAX_CLIENTS.whole:,} clients are served at once"
+    in_unit = Change(f"LimitNOFILE={_DESCRIPTORS}", _IN_UNIT)
+    return Fact("descriptors", value, Advice(f"{why}, the others wait", (change, in_unit)))
 
 
 def _backlog(machine: Machine) -> Fact:
@@ -329,31 +342,29 @@ def _handshakes(machine: Machine) -> Fact:
 
 
 def _threads(machine: Machine) -> Fact:
-    wanted = f"slow handlers take up to {MAX_THREADS.whole:,}"
+    wanted = f"slow handlers take {MAX_THREADS.whole:,}"
     if not machine.thread_limits:
         return Fact("threads", f"limit unknown; {wanted}")
     tightest, most = min(machine.thread_limits, key=lambda named: named[1])
-    value = f"at most {most:,} ({tightest}); {wanted}"
-    changes: list[Change] = []
-    for name, limit in machine.thread_limits:
-        if limit < MAX_THREADS.whole + _OTHER_THREADS:
-            changes += _more_threads(name)
+    value = f"up to {most:,} ({tightest}); {wanted}"
+    if most >= MAX_THREADS.whole + _OTHER_THREADS:
+        return Fact("threads", value)
     why = "Clients of slow handlers wait for threads that are not to be had"
-    return Fact("threads", value, Advice(why, tuple(changes)) if changes else None)
+    return Fact("threads", value, Advice(why, _more_threads(tightest)))
 
 
-def _more_threads(limit: str) -> list[Change]:
+def _more_threads(limit: str) -> tuple[Change, ...]:
     if limit == "ulimit -u":
-        return [
+        return (
             Change(f"ulimit -u {_THREADS}", _IN_SHELL),
             Change(f"LimitNPROC={_THREADS}", _IN_UNIT),
-        ]
+        )
     if limit == "cgroup pids.max":
-        return [
+        return (
             Change(f"TasksMax={_THREADS}", _IN_UNIT),
-            Change(f"--pids-limit {_THREADS}", "of docker run, for a container"),
-        ]
-    return [Change(f"sysctl -w {limit}={_KERNEL_THREADS}", _BY_ROOT)]
+            Change(f"docker run --pids-limit {_THREADS}", "for a container"),
+        )
+    return (Change(f"sysctl -w {limit}={_KERNEL_THREADS}", _BY_ROOT),)
 
 
 def _memory_fact(machine: Machine) -> Fact:
@@ -379,7 +390,7 @@ def _watches(machine: Machine) -> Fact:
     value = f"{watches:,}; {machine.max_clients:,} clients take one each"
     if watches > machine.max_clients:
         return Fact(name, value)
-    why = "Clients beyond the number of watches are refused"
+    why = "Clients beyond the number of watches cannot be served"
     change = Change(f"sysctl -w fs.epoll.max_user_watches={_WATCHES}", _BY_ROOT)
     return Fact(name, value, Advice(why, (change,)))
 

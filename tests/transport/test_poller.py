@@ -801,12 +801,13 @@ class TestPoller:
                     (1000, b"x"),
                     (-1, b"x"),
                     (10**30, b"x"),
+                    (broken[0].fileno(), b""),
                 ]
             )
         finally:
             signal.signal(signal.SIGPIPE, before)
         pipe, bad = -errno.EPIPE, -errno.EBADF
-        assert sent == [pipe, 3, pipe, bad, bad, bad]
+        assert sent == [pipe, 3, pipe, bad, bad, bad, 0]
         assert good[1].recv(100) == b"xyz"
 
     def test_sending_now(self, twin: Twin, sockets: Sockets) -> None:

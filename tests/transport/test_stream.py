@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+import threadwire
+
 from threadwire import TimeLimitError
 from threadwire.transport import Stream
 
@@ -19,7 +21,8 @@ from ..support import PATIENCE, eventually
 def pair() -> Iterator[tuple[Stream, socket.socket]]:
     ours, theirs = socket.socketpair()
     theirs.settimeout(PATIENCE)
-    stream = Stream(ours)
+    unnamed = threadwire.Address("unix", path="")
+    stream = Stream(ours, unnamed, unnamed)
     yield stream, theirs
     stream.close()
     theirs.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -32,31 +32,37 @@ def check(as_json: bool, strict: bool) -> int:
     from ..machine import look, report
 
     facts = report(look())
-    to_change = sum(fact.advice is not None for fact in facts)
-    if as_json:
-        click.echo(_as_json(facts))
-    else:
-        column = max(len(fact.name) for fact in facts) + 2
-        for fact in facts:
-            click.echo("\n".join(_lines(fact, column)))
-        click.echo(f"\n{_summary(to_change)}")
-    return TO_CHANGE if strict and to_change else 0
+    click.echo(json_of(facts) if as_json else text_of(facts))
+    return TO_CHANGE if strict and _to_change(facts) else 0
 
 
-def _as_json(facts: tuple[Fact, ...]) -> str:
+def json_of(facts: Sequence[Fact]) -> str:
     import json
 
     entries = [
         {"name": name, "value": value, "advice": None if advice is None else str(advice)}
         for name, value, advice in facts
     ]
-    return json.dumps({"ok": all(fact.advice is None for fact in facts), "facts": entries})
+    return json.dumps({"ok": not _to_change(facts), "facts": entries})
 
 
-def _lines(fact: Fact, column: int) -> Iterator[str]:
-    yield from _wrapped(fact.value, fact.name.ljust(column), " " * column)
-    if fact.advice is not None:
-        yield from _advice_lines(fact.advice)
+def text_of(facts: Sequence[Fact]) -> str:
+    column = max(len(fact.name) for fact in facts) + 2
+    lines: list[str] = []
+    for fact in facts:
+        lines += _wrapped(fact.value, fact.name.ljust(column), " " * column)
+        if fact.advice is not None:
+            lines += _advice_lines(fact.advice)
+    count = _to_change(facts)
+    if not count:
+        summary = "Nothing to change for a server with the default limits."
+    else:
+        summary = f'{count} thing{"s" if count > 1 else ""} to change, marked with "!".'
+    return "\n".join([*lines, "", summary])
+
+
+def _to_change(facts: Sequence[Fact]) -> int:
+    return sum(fact.advice is not None for fact in facts)
 
 
 def _advice_lines(advice: Advice) -> Iterator[str]:
@@ -81,10 +87,3 @@ def _wrapped(text: str, first: str, further: str, room: int = 0) -> list[str]:
         subsequent_indent=further,
         break_on_hyphens=False,
     )
-
-
-def _summary(to_change: int) -> str:
-    if not to_change:
-        return "Nothing to change for a server with the default limits."
-    things = "1 thing" if to_change == 1 else f"{to_change} things"
-    return f"{things} to change, marked with \"!\"."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from typing import Any
 
 import click
@@ -43,6 +44,8 @@ CUT = 4
 @limit_option(limits.BACKLOG)
 @limit_option(limits.WRITE_TIMEOUT)
 @limit_option(limits.DRAIN_TIMEOUT)
+@limit_option(limits.HANDOFF_AFTER)
+@limit_option(limits.SWITCH_INTERVAL)
 @click.option(
     "--pin/--no-pin",
     default=True,
@@ -88,6 +91,7 @@ def serve(
         function = load_handler(handler)
         framing = framing or Lines()
     options = {name: value for name, value in given_limits.items() if value is not None}
+    sys.setswitchinterval(options.pop("switch_interval", limits.SWITCH_INTERVAL.default))
     server = Server(
         function,
         *(addresses or (parse_address(DEFAULT_LISTEN),)),

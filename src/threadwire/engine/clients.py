@@ -41,6 +41,7 @@ class Clients:
         self._timers = timers
         self._write_timeout = write_timeout
         self._released = released
+        self.here: set[Connection] = set()  # all whose ``_here`` is true
         # What the next flush writes: descriptors with a frame each, and their connections.
         self.replies: list[tuple[int, bytes | memoryview]] = []
         self.repliers: list[Connection] = []
@@ -58,14 +59,14 @@ class Clients:
     def take_in(self, connection: Connection) -> None:
         """The connection is the loop's from here on."""
         connection._here = True
-        if connection._proven:
-            connection.note_quick()
+        self.here.add(connection)
         self.settle(connection)
 
     def let_go(self, connection: Connection) -> None:
         """The connection is not the loop's any more."""
         self._watch(connection, 0)
         connection._here = False
+        self.here.discard(connection)
         self._cancel_timer(connection)
 
     def look_at(self, connection: Connection) -> None:

@@ -1,9 +1,8 @@
 """Lending threads: to clients whose handlers block, or are suspected to.
 
-A client is proven when its handler has been quick. One that was slow and has gone quiet is
-lent a thread for its next message before its handler is called. So is, for a while after each
-hand-off, a client that has proved nothing yet: five hundred that block cost one hand-off, not
-five hundred in a row.
+A client whose handler was slow, and that has gone quiet, is lent a thread for its next message
+before its handler is called. So is, for a while after each hand-off, a client that has not had
+a message handled yet: five hundred that block cost one hand-off, not five hundred in a row.
 
 At most ``max_threads`` are lent on suspicion; further clients wait for one, and those who
 have one give it back after each message. Hand-offs are not counted against it: their threads
@@ -16,6 +15,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from operator import length_hint
 
 from .. import events
 from ..connection import Connection
@@ -26,9 +26,27 @@ from .clients import Clients
 from .own_thread import Step, answer, send_answer, serve_alone
 from .spare_threads import SpareThreads
 
-__all__ = ["Lender"]
+__all__ = ["Lender", "left"]
 
 _WARY_SECONDS = 1.0  # of suspicion after a hand-off
+
+
+def left(connection: Connection, messages: Iterator[bytes]) -> Iterator[bytes]:
+    """What is left of ``messages``; if they were counted when they came, they are no more.
+
+    A list's messages are counted all at once, others when each is decoded.
+    """
+    uncounted = length_hint(messages)
+    if not uncounted:
+        return messages
+    connection.messages_received -= uncounted
+    return _counting(connection, messages)
+
+
+def _counting(connection: Connection, messages: Iterator[bytes]) -> Iterator[bytes]:
+    for message in messages:
+        connection.messages_received += 1
+        yield message
 
 
 class Lender:
@@ -59,12 +77,13 @@ class Lender:
 
     def suspects(self, connection: Connection) -> bool:
         """Whether its handler is to be called on a thread of its own at once."""
-        return not connection._proven and (
-            connection._strikes > 0 or time.monotonic() < self._wary_until
-        )
+        if connection._strikes:
+            return not connection._proven
+        return not connection.messages_received and time.monotonic() < self._wary_until
 
     def step(self, connection: Connection, messages: Iterator[bytes], reply: object = None) -> Step:
         """A step: send what is left of a reply, then answer the messages that follow."""
+        messages = left(connection, messages)
 
         def step() -> None:
             send_answer(connection, reply)
@@ -92,6 +111,7 @@ class Lender:
             events.no_thread(connection, error)
             connection.disown(CloseReason.NO_THREAD)
             connection._here = True
+            self._clients.here.add(connection)
             self._clients.dirty.append(connection)
 
     def part_with(self, connection: Connection) -> None:
@@ -102,7 +122,12 @@ class Lender:
         """
         with self._lock:
             self._lent += 1
-        self._wary_until = time.monotonic() + _WARY_SECONDS
+        now = time.monotonic()
+        if now >= self._wary_until:
+            for client in self._clients.here:
+                if not client.messages_received:
+                    client._quick = False
+        self._wary_until = now + _WARY_SECONDS
         self._clients.let_go(connection)
         if connection._pending and connection._send_lock.acquire(blocking=False):
             try:
@@ -114,6 +139,7 @@ class Lender:
         """It was cut while it waited for a thread: the loop is to end it."""
         if self._waiting.pop(connection, None) is not None:
             connection._here = True
+            self._clients.here.add(connection)
 
     def _serve_lent(self, connection: Connection, first: Step) -> None:
         connection.own(threading.get_ident())

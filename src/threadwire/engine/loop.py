@@ -50,7 +50,7 @@ from ..transport.poller import ACCEPT, END, READY, Poller
 from .answering import as_parts, explain
 from .baton import Baton
 from .clients import RETRY_SECONDS, Clients
-from .lending import Lender
+from .lending import Lender, left
 from .spare_threads import SpareThreads
 from .timers import Timer, Timers
 
@@ -152,6 +152,8 @@ class Loop:
     def take_in(self, connection: Connection) -> None:
         """The connection is the loop's from here on."""
         self._clients.take_in(connection)
+        if not self._lender.suspects(connection):
+            connection.note_quick()
         self._lender.serve_waiting()
 
     def _look_at(self, connection: Connection) -> None:
@@ -304,7 +306,8 @@ class Loop:
             except BaseException as error:  # noqa: BLE001 - a framing of the user's
                 self._fail(key, error)
                 continue
-            if not self._answer_decoded(baton, key):
+            # What is left then is a message without its end, or a last one that needs none.
+            if key._codec.unread and not self._answer_decoded(baton, key):
                 return False
         return True
 
@@ -317,7 +320,9 @@ class Loop:
             return True
         self._clients.dirty.append(connection)
         try:
-            if connection._quick:
+            if not data:  # no more has come in the time that the codec wanted to wait
+                connection._codec.settle()
+            elif connection._quick:
                 connection.bytes_received += len(data)
                 messages = connection._codec.messages(data)
                 connection.messages_received += len(messages)
@@ -325,10 +330,8 @@ class Loop:
                     return False
                 if not connection._codec.unread or not connection._here:
                     return True
-            elif data:
-                connection.feed(data)
             else:
-                connection._codec.settle()
+                connection.feed(data)
         except BaseException as error:  # noqa: BLE001 - a framing of the user's
             self._fail(connection, error)
             return True
@@ -348,11 +351,9 @@ class Loop:
                     connection, self._lender.step(connection, chain((message,), decoded))
                 )
             return True
-        before = connection.messages_received
         if not self._answer_all(baton, connection, decoded):
             return False
-        if not connection._quick and connection.messages_received > before:
-            connection._proven = True
+        if not connection._quick and connection._here:
             connection.note_quick()
         return True
 
@@ -372,7 +373,10 @@ class Loop:
                     return True
                 if room < 0:
                     self._lender.lend(
-                        connection, self._lender.step(connection, chain((message,), messages))
+                        connection,
+                        self._lender.step(
+                            connection, chain((message,), left(connection, messages))
+                        ),
                     )
                     return True
                 begun = time.monotonic() if telling else 0.0

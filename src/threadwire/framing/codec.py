@@ -171,15 +171,15 @@ class BufferedCodec(Codec):
         if not unread:
             self._passed += start
             self._buffer, self._start = bytes(data), 0  # no copy where data is bytes
-        elif unread <= len(data):
-            self._passed += start
-            self._buffer, self._start = b"".join((memoryview(buffer)[start:], data)), 0
         elif isinstance(buffer, bytearray):
             if start > unread:
                 self._passed += start
                 self._start = 0
                 del buffer[:start]
             buffer += data
+        elif unread <= len(data):
+            self._passed += start
+            self._buffer, self._start = b"".join((memoryview(buffer)[start:], data)), 0
         else:
             self._passed += start
             self._start = 0

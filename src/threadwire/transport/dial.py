@@ -6,9 +6,9 @@ import socket
 import struct
 import time
 
-from ..address import Address
+from ..address import Address, socket_address
 from ..errors import ConnectError
-from .stream import Stream
+from .stream import Stream, set_tcp_options
 
 
 def dial(address: Address, timeout: float | None) -> Stream:
@@ -47,7 +47,12 @@ def dial(address: Address, timeout: float | None) -> Stream:
             else:
                 connected.settimeout(left)
             connected.connect(name)  # type: ignore[arg-type]
-            return Stream(connected, address if family == socket.AF_UNIX else None)
+            connected.settimeout(None)
+            set_tcp_options(connected)
+            local = socket_address(family, connected.getsockname())
+            if family == socket.AF_UNIX:
+                return Stream(connected, address, local)
+            return Stream(connected, socket_address(family, connected.getpeername()), local)
         except (TimeoutError, BlockingIOError):
             connected.close()
             failure = ConnectError(url, f"no answer within {timeout:g} s")

@@ -10,7 +10,8 @@ import stat
 
 from ..address import Address, socket_address
 from ..errors import ListenError
-from .stream import Stream
+from .poller import accept_now
+from .stream import Stream, set_tcp_options
 
 _PORT_TRIES = 16  # for one free port on both of localhost's families
 
@@ -18,12 +19,17 @@ _PORT_TRIES = 16  # for one free port on both of localhost's families
 class Listener:
     """One listening socket, in non-blocking mode. Owned by whoever accepts from it."""
 
-    __slots__ = ("_identity", "address", "socket")
+    __slots__ = ("_identity", "_kind", "_local", "address", "socket")
 
     def __init__(self, listening: socket.socket, *, unlink: bool = False) -> None:
         listening.setblocking(False)
         self.socket = listening
         self.address = socket_address(listening.family, listening.getsockname())
+        self._kind = listening.family, listening.type, listening.proto
+        # One that listens on all interfaces has to ask each connection for its own end.
+        self._local = None if self.address.host in ("0.0.0.0", "::") else self.address
+        # Connections inherit these, which saves a system call each for every one.
+        set_tcp_options(listening)
         # Which file is ours to remove: another server may put its own in the same place.
         self._identity = _file_identity(self.address.path) if unlink else None
 
@@ -36,12 +42,15 @@ class Listener:
         A connection that is gone before it could be set up counts as
         ``ECONNABORTED``.
         """
-        try:
-            connected, name = self.socket.accept()
-        except BlockingIOError:
+        accepted = accept_now(self.socket, self.socket.fileno())
+        if accepted is None:
             return None
+        fd, name = accepted
+        # The interpreter's own class, without what the socket module's adds to it.
+        connected = socket.SocketType(*self._kind, fd)
         try:
-            return Stream(connected, socket_address(connected.family, name))
+            local = self._local or socket_address(connected.family, connected.getsockname())
+            return Stream(connected, socket_address(self._kind[0], name), local)
         except OSError as error:
             connected.close()
             raise ConnectionAbortedError(errno.ECONNABORTED, str(error)) from error

@@ -24,7 +24,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeAlias, final
 
-__all__ = ["ACCEPT", "END", "READ", "READY", "WRITE", "Poller", "send_now"]
+__all__ = ["ACCEPT", "END", "READ", "READY", "WRITE", "Poller", "accept_now", "send_now"]
 
 READ: Final = 1  # wait for bytes, and receive them
 WRITE: Final = 2  # wait for room to write; report only
@@ -196,7 +196,7 @@ class Poller:
         self._known[self._wakeup.number] = (self._wakeup.drain, None)
         self._readiness.register(self._wakeup.number, _IN)
 
-    def add(self, sock: socket.socket, key: object, interest: int, /) -> None:
+    def add(self, sock: socket.SocketType, key: object, interest: int, /) -> None:
         """Wait for ``sock`` too; ``key`` is kept, and stands for it in what is reported."""
         mask = _mask(interest)
         try:
@@ -357,7 +357,7 @@ class Poller:
             os.dup2(fresh.fileno(), self._readiness.fileno(), inheritable=False)
 
 
-def send_now(sock: socket.socket, fd: int, data: _Data, /) -> int:
+def send_now(sock: socket.SocketType, fd: int, data: _Data, /) -> int:
     """Send what there is room for now, at most 1 MiB; returns the number of bytes."""
     if type(data) is not bytes or len(data) > _MOST_BYTES:
         data = memoryview(data).cast("B")[:_MOST_BYTES]
@@ -365,6 +365,18 @@ def send_now(sock: socket.socket, fd: int, data: _Data, /) -> int:
         return sock.send(data, _SENDING)
     except (BlockingIOError, InterruptedError):
         return 0
+
+
+def accept_now(sock: socket.socket, _fd: int, /) -> tuple[int, Any] | None:
+    """Accept from a listening socket in non-blocking mode: the descriptor and the peer's name.
+
+    ``None`` if nobody waits; raises OSError as accept(2) does.
+    """
+    try:
+        connected, name = sock.accept()
+    except (BlockingIOError, InterruptedError):
+        return None
+    return connected.detach(), name
 
 
 def _best_readiness() -> _Readiness:

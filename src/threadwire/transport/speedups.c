@@ -14,7 +14,7 @@ The GIL is held everywhere but in three places. wait() first asks epoll with the
 giving it up costs more than the question. If something is ready at once it receives with the
 GIL still held (`hold`, the default) or given up; if nothing is, the GIL is given up once for
 both the waiting and the receiving. write() gives it up once if much is offered, or if not
-`hold`; send_now() if much is. Without the GIL no Python object is touched: bytes go into the
+`hold`; send_now() if much is; accept_now() never waits. Without the GIL no Python object is touched: bytes go into the
 arena, one message right behind the other so that small ones stay in the processor's cache, and
 become objects afterwards. If memory runs out then, MemoryError propagates and they are lost.
 
@@ -25,6 +25,7 @@ slot in the table; one that fits no slot makes the epoll anew, from the table. *
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -513,6 +514,42 @@ static PyObject *send_now(PyObject *Py_UNUSED(module), PyObject *const *args, Py
     return PyErr_SetFromErrno(PyExc_OSError);
 }
 
+/* The peer's address as the socket module gives it, as far as it is used: host and port. */
+static PyObject *as_name(const struct sockaddr_storage *address) {
+    char host[INET6_ADDRSTRLEN];
+    const struct sockaddr_in *ip4 = (const struct sockaddr_in *)address;
+    const struct sockaddr_in6 *ip6 = (const struct sockaddr_in6 *)address;
+    if (address->ss_family == AF_INET) {
+        if (inet_ntop(AF_INET, &ip4->sin_addr, host, sizeof host) != NULL)
+            return Py_BuildValue("si", host, (int)ntohs(ip4->sin_port));
+    } else if (address->ss_family == AF_INET6) {
+        if (inet_ntop(AF_INET6, &ip6->sin6_addr, host, sizeof host) != NULL)
+            return Py_BuildValue("si", host, (int)ntohs(ip6->sin6_port));
+    } else {
+        return PyUnicode_FromString("");
+    }
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static PyObject *accept_now(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count) {
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+    socklen_t size = sizeof address;
+    int listening;
+    if (check_count("accept_now", count, 2) < 0 || as_descriptor(args[1], &listening) < 0)
+        return NULL;
+    int fd = accept4(listening, (struct sockaddr *)&address, &size, SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
+            Py_RETURN_NONE;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    PyObject *name = as_name(&address);
+    PyObject *result = name != NULL ? Py_BuildValue("iN", fd, name) : NULL;
+    if (result == NULL)
+        close(fd);
+    return result;
+}
+
 /* Waking, and the ends of a poller's life. */
 
 static PyObject *Poller_wake(PyObject *op, PyObject *Py_UNUSED(ignored)) {
@@ -660,6 +697,7 @@ static int execute(PyObject *module) {
 }
 
 static PyMethodDef functions[] = {
+    {"accept_now", FAST(accept_now), METH_FASTCALL, "accept_now($module, sock, fd, /)\n--\n\n"},
     {"send_now", FAST(send_now), METH_FASTCALL, "send_now($module, sock, fd, data, /)\n--\n\n"},
     {NULL, NULL, 0, NULL},
 };

@@ -38,21 +38,24 @@ _WRITE_SIZE = 1 << 20
 _POLL_SLICE = 1 << 30  # milliseconds; poll() takes a C int
 
 
+def set_tcp_options(sock: socket.SocketType) -> None:
+    """What every connection has; a listening socket's connections inherit it."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        # Replies are written whole, so waiting to fill a segment only delays them.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
 class Stream:
     """One connected stream socket, TCP or unix."""
 
     __slots__ = ("local", "peer", "socket")
 
-    def __init__(self, connected: socket.socket, peer: Address | None = None) -> None:
-        connected.settimeout(None)
-        family = connected.family
-        if family in (socket.AF_INET, socket.AF_INET6):
-            # Replies are written whole, so waiting to fill a segment only delays them.
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    def __init__(self, connected: socket.SocketType, peer: Address, local: Address) -> None:
+        """``connected`` is in blocking mode, and has its options set."""
         self.socket = connected
-        self.peer = peer or socket_address(family, connected.getpeername())
-        self.local = socket_address(family, connected.getsockname())
+        self.peer = peer
+        self.local = local
 
     def fileno(self) -> int:
         return self.socket.fileno()
