@@ -16,8 +16,9 @@ Every field has one of these beside it:
 Replies that could not be written yet
 -------------------------------------
 ``_pending`` holds whole frames (and perhaps the rest of one) that the owner has put there
-and nobody has written. The owner appends; only a holder of the send lock removes. Whoever
-writes anything writes what is pending first, so the order of an owner's replies is kept.
+and nobody has written, ``_raw`` replies that come after them and are still to be framed. The
+owner appends; only a holder of the send lock removes. Whoever writes anything writes what is
+pending first, so the order of an owner's replies is kept.
 
 How it is told things
 ---------------------
@@ -80,6 +81,7 @@ class Connection(Incoming):
 
     __slots__ = (
         "_aborted",
+        "_answered",
         "_close_reason",
         "_farewell",
         "_fd",
@@ -93,18 +95,20 @@ class Connection(Incoming):
         "_pending",
         "_proven",
         "_quick",
+        "_raw",
         "_receive_lock",
         "_released",
         "_send_lock",
+        "_sent",
         "_state",
         "_state_lock",
         "_strikes",
         "_thread",
         "_timer",
+        "_unframed",
         "_write_timeout",
         "bytes_sent",
         "id",
-        "messages_sent",
         "opened_at",
         "peer",
     )
@@ -129,7 +133,8 @@ class Connection(Incoming):
         self._write_timeout = write_timeout  # constant
         self._state: dict[str, Any] | None = None  # the user's; made by the state lock's holder
 
-        self.messages_sent = 0  # send lock
+        self._answered = 0  # owner: replies that were pending
+        self._sent = 0  # send lock: all other messages sent
         self.bytes_sent = 0  # send lock
 
         self._here = False  # loop: it is the one that serves it
@@ -141,6 +146,9 @@ class Connection(Incoming):
 
         self._send_lock = threading.Lock()
         self._pending: list[bytes | memoryview] | None = None  # owner appends, send lock removes
+        # Replies that have no framing yet; the same. They come after what is pending.
+        self._raw: list[bytes] | None = None
+        self._unframed: Exception | None = None  # send lock to set: what one of them raised
         # Held by the one thread that receives; a session's alone.
         self._receive_lock = threading.Lock() if session else None
 
@@ -164,6 +172,10 @@ class Connection(Incoming):
     @property
     def local(self) -> Address:
         return self._stream.local
+
+    @property
+    def messages_sent(self) -> int:
+        return self._answered + self._sent
 
     @property
     def state(self) -> dict[str, Any]:
@@ -276,7 +288,7 @@ class Connection(Incoming):
         data = self._codec.encode(message)
         with self._send_lock:
             self._write(data)
-            self.messages_sent += 1
+            self._sent += 1
             self.bytes_sent += len(data)
         with self._state_lock:
             parked = self._parked
@@ -303,8 +315,10 @@ class Connection(Incoming):
     def flush(self) -> None:
         """Own thread: write what is pending, waiting for the peer."""
         with self._send_lock:
-            if self._pending:
+            if self._pending or self._raw:
                 self._write(b"")
+        if self._unframed is not None:
+            raise self._unframed
 
     def next_message(self, timeout: float | None = None) -> bytes | None:
         """Own thread: the next message, waiting for it; ``None`` when there are no more.
@@ -358,10 +372,16 @@ class Connection(Incoming):
     # For the engine: the loop, when it is the owner.
 
     def pending(self) -> list[bytes | memoryview]:
-        """Where replies are put that the loop is going to write."""
+        """Where frames are put that the loop is going to write."""
         if self._pending is None:
             self._pending = []
         return self._pending
+
+    def replies(self) -> list[bytes]:
+        """Where replies are put that the loop is going to frame and write."""
+        if self._raw is None:
+            self._raw = []
+        return self._raw
 
     def note_quick(self) -> None:
         """The loop: messages may be handled the short way, if nothing is in the way."""
@@ -405,6 +425,8 @@ class Connection(Incoming):
 
     def take_pending(self, data: bytes = b"") -> bytes | memoryview:
         """Take out what is pending, followed by ``data``, for the caller to write."""
+        if self._raw:
+            self._frame_raw()
         pending = self._pending
         if not pending:
             return data
@@ -412,11 +434,29 @@ class Connection(Incoming):
         del pending[: len(taken)]
         for part in taken:
             if type(part) is bytes:  # else the rest of what was counted before
-                self.messages_sent += 1
                 self.bytes_sent += len(part)
         if data:
             taken.append(data)
         return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    def _frame_raw(self) -> None:
+        """Make the replies that have no framing yet pending, up to one that cannot be framed."""
+        raw, pending = self._raw, self.pending()
+        if raw is None or self._unframed is not None:
+            return
+        replies = raw[:]  # the owner may append meanwhile
+        try:
+            pending.append(self._codec.encode_all(replies))
+        except Exception:  # noqa: BLE001 - which one it was is found out now
+            for sent, reply in enumerate(replies):
+                try:
+                    pending.append(self._codec.encode(reply))
+                except Exception as error:  # noqa: BLE001 - the owner's to explain
+                    self._unframed = error
+                    del replies[sent:]
+                    break
+        self._sent += len(replies)
+        del raw[: len(replies)]
 
     def put_back(self, rest: memoryview) -> None:
         """What could not be written of what was taken is pending again, before all else."""
@@ -425,13 +465,14 @@ class Connection(Incoming):
     def write_pending_now(self) -> None:
         """Write what is pending as far as there is room."""
         data = self.take_pending()
-        try:
-            count = self._stream.write_nowait(data)
-        except OSError:
-            self.abort(CloseReason.PEER_RESET)
-        else:
-            if count < len(data):
-                self.put_back(memoryview(data)[count:])
+        if data:
+            try:
+                count = self._stream.write_nowait(data)
+            except OSError:
+                self.abort(CloseReason.PEER_RESET)
+            else:
+                if count < len(data):
+                    self.put_back(memoryview(data)[count:])
 
     def _write(self, data: bytes) -> None:
         """Write what is pending, and ``data``, waiting for the peer."""

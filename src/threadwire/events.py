@@ -3,6 +3,9 @@
 Records go to the logger ``threadwire``. A record's message is an :class:`Event`, with
 ``name`` and the facts in ``fields``, a dict, for a formatter to lay out; its ``str()``
 has them all, so that any formatter shows a whole line.
+
+The command's log takes most events without a record, which would cost more than its line;
+but never one whose record anybody else would see.
 """
 
 from __future__ import annotations
@@ -17,12 +20,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("threadwire")
 
-# Takes an event's level, name and facts past the record and the handlers; returns whether it
-# has: if not, the event goes the ordinary way. It must not keep the facts, whose values may
-# change. Set by the command's log, when it begins and when it ends; read by any thread.
+# Called with level, name and facts of an event without a traceback that is to be logged;
+# returns whether it has logged it, otherwise a record is made. It must lay out the facts at
+# once, since they may change. Set by whoever has the log of the whole process; any thread reads.
 shortcut: Callable[[int, str, dict[str, Any]], bool] | None = None
 
-__all__ = ["Event", "emit", "lay_out", "logger"]
+__all__ = ["Event", "emit", "lay_out", "logger", "show"]
 
 
 class Event:
@@ -40,11 +43,10 @@ class Event:
 
 def lay_out(name: str, fields: dict[str, Any]) -> str:
     """An event on one line, ``name key=value key=value``."""
-    parts = [name]
+    line = name
     for key, value in fields.items():
-        # Most are numbers, and a line or two a connection is a good part of what it costs.
-        parts.append(f"{key}={value}" if type(value) is int else f"{key}={show(value)}")
-    return " ".join(parts)
+        line = f"{line} {key}={value if type(value) is int else show(value)}"
+    return line
 
 
 def show(value: object) -> str:
@@ -61,6 +63,11 @@ def show(value: object) -> str:
     return '"' + "".join(_escape(c) for c in text) + '"'
 
 
+def _microseconds(seconds: float) -> float:
+    """``round(seconds, 6)``, in a third of its time."""
+    return int(seconds * 1e6 + 0.5) / 1e6
+
+
 def _escape(character: str) -> str:
     if character in '"\\':
         return "\\" + character
@@ -73,28 +80,17 @@ def emit(level: int, name: str, *, exception: BaseException | None = None, **fie
     """Log one event with its facts; with ``exception``, its traceback goes along."""
     if not logger.isEnabledFor(level):
         return
-    if exception is None:
-        short = shortcut
-        if short is not None and short(level, name, fields):
-            return
-        exc_info = None
-    else:
+    exc_info = None
+    if exception is not None:
         exc_info = (type(exception), exception, exception.__traceback__)
-    # What ``logger.log`` does, but for looking up who called it, which is always this function.
+    elif (short := shortcut) is not None and short(level, name, fields):
+        return
+    # As logger.log does, without looking for the caller on the stack: it is this function.
+    here = emit.__code__
+    file, line, function = here.co_filename, here.co_firstlineno, here.co_name
     event = Event(name, fields)
-    code = emit.__code__
-    logger.handle(
-        logger.makeRecord(
-            logger.name,
-            level,
-            code.co_filename,
-            code.co_firstlineno,
-            event,
-            (),
-            exc_info,
-            code.co_name,
-        )
-    )
+    record = logger.makeRecord(logger.name, level, file, line, event, (), exc_info, function)
+    logger.handle(record)
 
 
 def opened(connection: Connection) -> None:
@@ -118,7 +114,7 @@ def closed(connection: Connection, seconds: float) -> None:
         messages_sent=connection.messages_sent,
         bytes_received=connection.bytes_received,
         bytes_sent=connection.bytes_sent,
-        seconds=round(seconds, 6),
+        seconds=_microseconds(seconds),
     )
 
 
@@ -196,7 +192,7 @@ def message(connection: Connection, size: int, sent: int, seconds: float) -> Non
         connection=connection.id,
         message_size=size,
         bytes_sent=sent,
-        seconds=round(seconds, 6),
+        seconds=_microseconds(seconds),
     )
 
 

@@ -30,10 +30,13 @@ from .units import format_duration, format_size
 
 __all__ = ["Advice", "Change", "Fact", "Machine", "look", "report"]
 
-_OTHER_THREADS = 24  # the server's own, the log's, and some of the handler's
-_DESCRIPTORS = 65_536  # to recommend: for max_clients, and for files and sockets of the handlers
-_OTHER_DESCRIPTORS = 256  # what a server has beside its clients', generously
-_THREADS = 4096  # likewise; a limit may be shared with others
+# What a server has beside its clients', generously.
+_OTHER_THREADS = 24
+_OTHER_DESCRIPTORS = 256
+
+# What is recommended: enough for handlers' own files and threads, too, and for other programs.
+_DESCRIPTORS = 65_536
+_THREADS = 4096
 _KERNEL_THREADS = 32_768
 _SOMAXCONN = 4096  # what Linux has by default since 5.4
 _WATCHES = 1_000_000

@@ -55,6 +55,10 @@ class CloseReport(NamedTuple):
     threads_left: tuple[str, ...]
 
 
+# Seconds. A handler that closes its server turns, meanwhile, from the loop's leader into its
+# client's own thread, which nothing announces.
+_LOOK_AGAIN = 0.05
+
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -325,7 +329,7 @@ class Server:
             connection.drain()
         with self._changed:
             while any(self._others()) and (left := self._deadline - time.monotonic()) > 0:
-                self._changed.wait(left)
+                self._changed.wait(min(left, _LOOK_AGAIN))
             late = list(self._others())
         cut = tuple(self._cut(late))
         report = self._join(len(open_connections) - len(cut), cut)
@@ -348,12 +352,12 @@ class Server:
 
     def _others(self) -> Iterator[Connection]:
         """Under the lock: the open connections that this very thread does not serve."""
-        me = threading.get_ident()
-        return (c for c in self._connections.values() if c.owner != me)
+        me, mine = threading.get_ident(), self._engine.served_here()
+        return (c for c in self._connections.values() if c.owner != me and c is not mine)
 
     def _served_here(self) -> bool:
         me = threading.get_ident()
-        return self._engine.served_here() or any(c.owner == me for c in self._connections.values())
+        return self._engine.leads_here() or any(c.owner == me for c in self._connections.values())
 
 
 _NOT_THE_USERS = tuple(os.path.join(os.path.dirname(f), "") for f in (os.__file__, __file__))

@@ -202,6 +202,12 @@ def test_it_fits_into_80_columns(found: machine.Machine) -> None:
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.parametrize("width", range(40, 70))
+def test_an_option_is_never_broken(width: int) -> None:
+    text = text_of([machine.Fact("memory", f"{'x' * width} --max-clients of it")])
+    assert "--max-clients" in text
+
+
 def test_each_advice_stands_below_its_fact() -> None:
     facts = machine.report(BAD)
     advised = [fact.name for fact in facts if fact.advice is not None]

@@ -117,6 +117,27 @@ def test_short_messages_are_found_after_a_long_one_that_came_in_parts(framing: F
 
 
 @marked
+def test_more_may_be_fed_after_a_long_message_before_the_short_ones_are_taken(
+    framing: Framing,
+) -> None:
+    first = wire(framing, b"x" * 100, b"one", b"two")
+    codec = framing.codec(100)
+    codec.feed(first[:80])
+    assert codec.next_message() is None
+    codec.feed(first[80:85])
+    codec.feed(first[85:])
+    assert codec.next_message() == b"x" * 100
+    codec.feed(b"")
+    assert codec.unread == len(wire(framing, b"one", b"two"))
+    codec.feed(wire(framing, b"x" * 101))
+    assert codec.next_message() == b"one"
+    assert codec.next_message() == b"two"
+    with pytest.raises(MessageTooLarge) as caught:
+        codec.next_message()
+    assert caught.value.position == len(first)
+
+
+@marked
 @every_cut
 @pytest.mark.parametrize("limit", [2, 3, 10, 255, 256])
 def test_a_message_at_the_limit_is_allowed_and_one_more_byte_is_not(

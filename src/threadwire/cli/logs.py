@@ -5,10 +5,9 @@ thread of the log's own, so that no client ever waits for whoever reads the log.
 The queue between them is bounded; what does not fit is dropped, counted, and the
 count is logged as soon as there is room.
 
-A busy server logs tens of thousands of lines a second, and two things keep them cheap.
-The writing thread gathers lines for a moment before it writes them all at once. And
-threadwire's own events become lines without a record in between, as long as nobody but
-this log would see the record; see :meth:`LogWriter.tell`.
+A busy server has tens of thousands of lines a second to log. Two things keep them cheap:
+the writing thread gathers lines for a moment and writes them at once; and threadwire's own
+events become lines without a record, as long as nobody would see it but this log.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from json.encoder import encode_basestring_ascii as quote
+from json.encoder import encode_basestring_ascii as quoted
+from logging import Logger, LogRecord, getLevelName, getLogRecordFactory
 from types import FunctionType
 from typing import Any
 
@@ -31,53 +31,55 @@ from ..events import Event, lay_out, show
 from ..limits import LOG_QUEUE
 
 _FLUSH_SECONDS = 2.0  # how long the end of the process waits for a slow reader of its log
-# How long the first line waits for others. Each time the writing thread wakes it takes the
-# interpreter's lock from the threads that serve; so that is a hundred times a second at most,
-# and nobody who watches a log sees the difference.
+# How long a line waits for others. Each time the writing thread wakes, it takes the interpreter's
+# lock from the threads that serve; so that is a hundred times a second and no more, however
+# many lines there are, and whoever watches the log does not notice.
 _GATHER_SECONDS = 0.01
-_WRITE_LINES = 1024  # written at once; more than come in that time, and a tenth of the queue
+_WRITE_LINES = 1024  # written at once: more than usually come in that time
 _QUEUE_LINES = LOG_QUEUE.whole
 _NEVER = _QUEUE_LINES + 1
 
-# What a record goes through. Monitoring tools put their own in place of these.
-_ROUTE = (logging.Logger.makeRecord, logging.Logger.handle, logging.Logger.callHandlers)
-_ROUTE_IS_LOGGINGS_OWN = all(
-    type(step) is FunctionType and step.__globals__ is vars(logging) for step in _ROUTE
-)
-_root = logging.getLogger()
+_ROOT = logging.getLogger()
+# What a record goes through. Monitoring tools put functions of their own in place of these.
+_MAKE, _HANDLE, _CALL = Logger.makeRecord, Logger.handle, Logger.callHandlers
 
 
 class LineFormatter(logging.Formatter):
-    """What both forms have in common: an event is a line, and so is a record with an event."""
-
-    clock: Callable[[float], time.struct_time]
-    pattern: str
+    """What both forms share: threadwire's own events become lines without a record, too."""
 
     def __init__(self) -> None:
         super().__init__()
-        # The last millisecond and its text. Any thread, replaced as a whole.
-        self._last = (0, self._stamp(0))
-
-    def now(self) -> str:
-        """The time of a line that is laid out now."""
-        now = time.time_ns() // 1_000_000
-        last, stamp = self._last
-        if now != last:
-            stamp = self._stamp(now)
-            self._last = (now, stamp)
-        return stamp
-
-    def _stamp(self, milliseconds: int) -> str:
-        seconds, rest = divmod(milliseconds, 1000)
-        return self.stamp(seconds, rest)
-
-    def stamp(self, seconds: float, milliseconds: float) -> str:
-        moment = time.strftime(self.pattern, type(self).clock(seconds))
-        return f"{moment}.{int(milliseconds):03d}"
+        # What was last written of the time, and for when: most lines come in the same
+        # second, and on a busy server in the same millisecond. Any thread; replaced whole.
+        self._second = (-1, "")
+        self._millisecond = (-1, "")
 
     def line(self, stamp: str, level: str, name: str, fields: dict[str, Any]) -> str:
-        """One event, without the end of the line."""
+        """The line for an event."""
         raise NotImplementedError
+
+    def moment(self, second: int) -> str:
+        """The second, in this form's words."""
+        raise NotImplementedError
+
+    def stamp(self, second: int, millisecond: int) -> str:
+        """The time at the beginning of a line."""
+        last, moment = self._second
+        if last != second:
+            moment = self.moment(second)
+            self._second = (second, moment)
+        return f"{moment}.{millisecond:03d}"
+
+    def stamp_of(self, record: LogRecord) -> str:
+        return self.stamp(int(record.created), int(record.msecs))
+
+    def stamp_now(self) -> str:
+        now = time.time_ns() // 1_000_000
+        last, stamp = self._millisecond
+        if last != now:
+            stamp = self.stamp(*divmod(now, 1000))
+            self._millisecond = (now, stamp)
+        return stamp
 
 
 class HumanFormatter(LineFormatter):
@@ -86,62 +88,49 @@ class HumanFormatter(LineFormatter):
     A handler's traceback follows its line, indented, in the same write.
     """
 
-    clock = time.localtime
-    pattern = "%Y-%m-%d %H:%M:%S"
-
-    def format(self, record: logging.LogRecord) -> str:
-        stamp = self.stamp(record.created, record.msecs)
-        line = f"{stamp} {record.levelname} {_text(record)}"
+    def format(self, record: LogRecord) -> str:
+        line = f"{self.stamp_of(record)} {record.levelname} {_text(record)}"
         if record.exc_info:
             trace = self.formatException(record.exc_info)
             line += "".join(f"\n    {_printable(part)}" for part in trace.splitlines())
         return line
 
     def line(self, stamp: str, level: str, name: str, fields: dict[str, Any]) -> str:
-        return f"{stamp} {level} {lay_out(name, fields)}"
+        return lay_out(f"{stamp} {level} {name}", fields)
+
+    def moment(self, second: int) -> str:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
 
 
 class JsonFormatter(LineFormatter):
     """One JSON object a line: ``time`` (UTC, ISO 8601), ``level``, ``event``, and the facts."""
 
-    clock = time.gmtime
-    pattern = "%Y-%m-%dT%H:%M:%S"
-
-    def format(self, record: logging.LogRecord) -> str:
-        stamp = self.stamp(record.created, record.msecs)
+    def format(self, record: LogRecord) -> str:
         if isinstance(record.msg, Event):
-            line = self.line(stamp, record.levelname, record.msg.name, record.msg.fields)
+            name, facts = record.msg.name, record.msg.fields
         else:
-            facts = {"logger": record.name, "text": record.getMessage()}
-            line = self.line(stamp, record.levelname, "log", facts)
+            name, facts = "log", {"logger": record.name, "text": record.getMessage()}
+        line = self.line(self.stamp_of(record), record.levelname, name, facts)
         if record.exc_info:
-            line = f'{line[:-1]}, "traceback": {quote(self.formatException(record.exc_info))}}}'
+            line = f'{line[:-1]}, "traceback": {quoted(self.formatException(record.exc_info))}}}'
         return line
 
     def line(self, stamp: str, level: str, name: str, fields: dict[str, Any]) -> str:
-        # As json.dumps would write it, in half the time.
-        line = f'{{"time": "{stamp}Z", "level": {quote(level.lower())}, "event": {quote(name)}'
-        parts = [line]
+        # What json.dumps makes of it, in half its time.
+        line = f'{{"time": "{stamp}Z", "level": {quoted(level.lower())}, "event": {quoted(name)}'
         for key, value in fields.items():
-            parts.append(
-                f"{quote(key)}: {value}" if type(value) is int else f"{quote(key)}: {_json(value)}"
-            )
-        return ", ".join(parts) + "}"
+            line = f"{line}, {quoted(key)}: {value if type(value) is int else _json(value)}"
+        return line + "}"
 
-
-def _json(value: object) -> str:
-    if type(value) is float and math.isfinite(value):
-        return repr(value)
-    if value is None or isinstance(value, bool | int | float):
-        return json.dumps(value)
-    return quote(str(value))
+    def moment(self, second: int) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 class LogWriter(logging.Handler):
     """Writes lines to a descriptor from a thread of its own.
 
     The queue, the count of dropped lines and the phase belong to the holder of
-    ``_changed``'s lock.
+    ``_lock``, which is ``_changed``'s.
     """
 
     def __init__(
@@ -152,63 +141,67 @@ class LogWriter(logging.Handler):
     ) -> None:
         super().__init__()
         self._on_start = on_start  # constant: what the writing thread calls first
-        self._lines_of = formatter if isinstance(formatter, LineFormatter) else None  # constant
         self.setFormatter(formatter)
+        self._form = formatter if isinstance(formatter, LineFormatter) else None  # constant
         self._alone = [self]  # constant
         self._descriptor = descriptor
-        self._queue_lock = threading.Lock()
-        self._changed = threading.Condition(self._queue_lock)
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._lines: deque[str] = deque()
-        self._wake_at = _NEVER  # so many lines in the queue wake the writing thread
+        self._wake_at = _NEVER  # with so many lines in the queue, the writing thread is woken
         self._dropped = 0
         self._writing = False
-        self._flushing = 0
+        self._flushing = 0  # threads that wait until everything is written
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="threadwire-log", daemon=True)
         self._thread.start()
 
     def tell(self, level: int, name: str, fields: dict[str, Any]) -> bool:
-        """One of threadwire's own events; ``False`` if a record has to be made of it."""
-        logger = events.logger
-        form = self._lines_of
+        """Take one of threadwire's events without a record; see :data:`threadwire.events.shortcut`.
+
+        Whoever has a handler may change at any time what is logged and who is told; so each
+        time everything is looked at that could make a difference to a record.
+        """
+        logger, form = events.logger, self._form
         if (
             form is None
-            or _root.handlers != self._alone
+            or self.formatter is not form
+            or self.filters
+            or level < self.level
+            or _ROOT.handlers != self._alone
             or logger.handlers
             or logger.filters
-            or self.filters
-            or self.formatter is not form
-            or level < self.level
             or not logger.propagate
-            or logger.parent is not _root
-            or logging.getLogRecordFactory() is not logging.LogRecord
-            or (logging.Logger.makeRecord, logging.Logger.handle, logging.Logger.callHandlers)
-            != _ROUTE
+            or logger.parent is not _ROOT
+            or getLogRecordFactory() is not LogRecord
+            or Logger.makeRecord is not _MAKE
+            or Logger.handle is not _HANDLE
+            or Logger.callHandlers is not _CALL
         ):
             return False
         try:
-            line = form.line(form.now(), logging.getLevelName(level), name, fields)
-        except Exception:  # noqa: BLE001 - the ordinary way reports it
+            line = form.line(form.stamp_now(), getLevelName(level), name, fields)
+        except Exception:  # noqa: BLE001 - the ordinary way fails as well, and reports it
             return False
-        self._put(line + "\n")
+        self._put(line)
         return True
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def emit(self, record: LogRecord) -> None:
         try:
             line = self.format(record)
         except Exception:  # noqa: BLE001 - logging's own way to report a bad record
             self.handleError(record)
             return
-        self._put(line + "\n")
+        self._put(line)
 
     def _put(self, line: str) -> None:
-        with self._queue_lock:
-            count = len(self._lines)
-            if count >= _QUEUE_LINES:
+        with self._lock:
+            lines = self._lines
+            if len(lines) >= _QUEUE_LINES:
                 self._dropped += 1
                 return
-            self._lines.append(line)
-            if count + 1 >= self._wake_at:
+            lines.append(line)
+            if len(lines) >= self._wake_at:
                 self._wake_at = _NEVER
                 self._changed.notify_all()
 
@@ -218,14 +211,18 @@ class LogWriter(logging.Handler):
         with self._changed:
             self._flushing += 1
             self._changed.notify_all()
-            while self._lines or self._writing or self._dropped:
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._thread.is_alive():
-                    break
-                self._changed.wait(left)
-            self._flushing -= 1
+            try:
+                while self._lines or self._writing or self._dropped:
+                    left = deadline - time.monotonic()
+                    if left <= 0 or not self._thread.is_alive():
+                        return
+                    self._changed.wait(left)
+            finally:
+                self._flushing -= 1
 
     def close(self) -> None:
+        if events.shortcut == self.tell:
+            events.shortcut = None
         self.flush()
         with self._changed:
             self._closed = True
@@ -237,7 +234,8 @@ class LogWriter(logging.Handler):
             if self._on_start is not None:
                 self._on_start()
             while batch := self._next_batch():
-                self._write("".join(batch).encode(errors="backslashreplace"))
+                batch.append("")  # so that the last line ends, too
+                self._write("\n".join(batch).encode(errors="backslashreplace"))
         except OSError:
             self._give_up()
 
@@ -246,13 +244,13 @@ class LogWriter(logging.Handler):
         with self._changed:
             self._writing = False
             self._changed.notify_all()
-            while not (self._lines or self._dropped):
+            # Gathering comes first also after a write: on a busy server the next lines come
+            # meanwhile, and nobody has to wake this thread for them.
+            while not self._gather():
                 if self._closed:
                     return []
                 self._wake_at = 1
                 self._changed.wait()
-            self._wake_at = _WRITE_LINES
-            self._changed.wait_for(self._gathered, _GATHER_SECONDS)
             self._wake_at = _NEVER
             self._writing = True
             batch = [self._lines.popleft() for _ in range(min(_WRITE_LINES, len(self._lines)))]
@@ -261,8 +259,14 @@ class LogWriter(logging.Handler):
             batch.append(self._dropped_line(dropped))
         return batch
 
-    def _gathered(self) -> bool:
-        return bool(self._flushing) or self._closed or len(self._lines) >= _WRITE_LINES
+    def _gather(self) -> bool:
+        """Wait for more lines; returns whether there are any. The lock is held."""
+        self._wake_at = _WRITE_LINES
+        self._changed.wait_for(self._no_use_waiting, _GATHER_SECONDS)
+        return bool(self._lines or self._dropped)
+
+    def _no_use_waiting(self) -> bool:
+        return len(self._lines) >= _WRITE_LINES or self._flushing > 0 or self._closed
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -274,8 +278,7 @@ class LogWriter(logging.Handler):
 
     def _dropped_line(self, count: int) -> str:
         event = Event("log-dropped", {"lines": count})
-        record = logging.LogRecord("threadwire", logging.WARNING, "", 0, event, (), None)
-        return self.format(record) + "\n"
+        return self.format(LogRecord("threadwire", logging.WARNING, "", 0, event, (), None))
 
     def _give_up(self) -> None:
         """Nobody reads the log any more; nobody is left to tell."""
@@ -291,15 +294,28 @@ class LogWriter(logging.Handler):
 def configure(level: int, form: str, on_start: Callable[[], None] | None = None) -> LogWriter:
     """Send the whole process's log to standard error; close the result at the end."""
     writer = LogWriter(2, JsonFormatter() if form == "json" else HumanFormatter(), on_start)
-    _root.handlers[:] = [writer]
-    _root.setLevel(max(level, logging.INFO))  # other libraries' debug lines are not wanted
+    _ROOT.handlers[:] = [writer]
+    _ROOT.setLevel(max(level, logging.INFO))  # other libraries' debug lines are not wanted
     events.logger.setLevel(level)
-    if _ROUTE_IS_LOGGINGS_OWN and type(events.logger) is logging.Logger:
+    if type(events.logger) is Logger and all(map(_is_loggings_own, (_MAKE, _HANDLE, _CALL))):
         events.shortcut = writer.tell
     return writer
 
 
-def _text(record: logging.LogRecord) -> str:
+def _is_loggings_own(function: object) -> bool:
+    return type(function) is FunctionType and function.__globals__ is vars(logging)
+
+
+_SCALARS = (int, float, bool, type(None))
+
+
+def _json(value: object) -> str:
+    if type(value) is float and math.isfinite(value):
+        return repr(value)
+    return json.dumps(value) if isinstance(value, _SCALARS) else quoted(str(value))
+
+
+def _text(record: LogRecord) -> str:
     """The record's message on one line, whatever it contains."""
     if isinstance(record.msg, Event):
         return str(record.msg)

@@ -36,23 +36,25 @@ T = TypeVar("T")
 class Baton(Generic[T]):
     """One thread's right to run a loop, until it is taken."""
 
-    __slots__ = ("_noted", "_place", "enter", "leader", "leave")
+    __slots__ = ("_noted", "enter", "leader", "leave", "place")
 
     def __init__(self) -> None:
-        self._place: list[T] = []
+        # Read by anybody. While it is empty, its holder has been taken it away or is busy with
+        # nothing; changed by the calls below alone.
+        self.place: list[T] = []
         self._noted = threading.Lock()
         self._noted.acquire()
         self.leader: int | None = None  # the holder's thread ident; set by the holder, once
 
-        self.enter = self._place.append  # holder: a handler is about to be called for this
+        self.enter = self.place.append  # holder: a handler is about to be called for this
         # Holder: the handler has returned. IndexError if the baton was taken meanwhile: then
         # the next thing to call is lost(), and nothing else of the loop may be touched.
-        self.leave = self._place.pop
+        self.leave = self.place.pop
 
     def busy_with(self) -> T | None:
         """Any thread: for what a handler is being called at this moment."""
         try:
-            return self._place[0]
+            return self.place[0]
         except IndexError:
             return None
 
@@ -63,7 +65,7 @@ class Baton(Generic[T]):
         Who gets something notes down the new owners and then calls :meth:`note_taken`.
         """
         try:
-            return self._place.pop()
+            return self.place.pop()
         except IndexError:
             return None
 

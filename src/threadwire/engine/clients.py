@@ -11,9 +11,11 @@ from collections.abc import Callable
 
 from .. import events
 from ..connection import Connection
-from ..errors import CloseReason
+from ..errors import Close, CloseReason
+from ..handler import Handler
 from ..transport.poller import READ, WRITE, Poller
 from .farewell import Farewell
+from .outcomes import as_bytes, explain
 from .timers import Timers
 
 __all__ = ["RETRY_SECONDS", "Clients"]
@@ -32,11 +34,13 @@ class Clients:
 
     def __init__(
         self,
+        handler: Handler,
         poller: Poller,
         timers: Timers,
         write_timeout: float | None,
         released: Callable[[Connection], None],
     ) -> None:
+        self._handler = handler
         self._poller = poller
         self._timers = timers
         self._write_timeout = write_timeout
@@ -45,7 +49,8 @@ class Clients:
         # What the next flush writes: descriptors with a frame each, and their connections.
         self.replies: list[tuple[int, bytes | memoryview]] = []
         self.repliers: list[Connection] = []
-        self.dirty: list[Connection] = []  # connections that the next flush looks at
+        self.batched: list[Connection] = []  # connections whose replies the next flush frames
+        self.dirty: list[Connection] = []  # connections that it looks at, too
         self.guessing: list[tuple[Connection, bytes]] = []  # codecs that have waited long enough
         self.leaving: set[Connection] = set()  # not released yet: somebody has still to leave
 
@@ -65,6 +70,8 @@ class Clients:
     def let_go(self, connection: Connection) -> None:
         """The connection is not the loop's any more."""
         self._watch(connection, 0)
+        if connection._parked:
+            connection.park(False)
         connection._here = False
         self.here.discard(connection)
         self._cancel_timer(connection)
@@ -83,14 +90,25 @@ class Clients:
         events.closed(connection, connection.age)
         self._released(connection)
 
+    def fail(self, connection: Connection, error: BaseException) -> None:
+        """It ends by ``error``, after what was replied."""
+        if isinstance(error, Close) and error.reply is not None:
+            try:
+                connection.replies().append(as_bytes(error.reply))
+            except BaseException as worse:  # noqa: BLE001 - even SystemExit ends this client alone
+                error = worse
+        connection.note_end(explain(connection, self._handler, error))
+        self.dirty.append(connection)
+
     # Writing.
 
     def flush(self) -> None:
         """Write all that the turn has to write, in one call; settle those who need a look."""
-        if not self.repliers and not self.dirty:
+        if not (self.repliers or self.batched or self.dirty):
             return
-        replies, repliers, dirty = self.replies, self.repliers, self.dirty
-        self.replies, self.repliers, self.dirty = [], [], []
+        replies, repliers = self.replies, self.repliers
+        batched, dirty = self.batched, self.dirty
+        self.replies, self.repliers, self.batched, self.dirty = [], [], [], []
         busy = [n for n, c in enumerate(repliers) if not c._send_lock.acquire(False)]
         for n in reversed(busy):
             connection = repliers.pop(n)
@@ -98,13 +116,13 @@ class Clients:
             dirty.append(connection)
         uncounted = len(repliers)
         try:
-            if dirty:
-                self._take_pending(dirty, replies, repliers)
+            for connection in batched + dirty:
+                if connection._here and (connection._pending or connection._raw):
+                    self._take_pending(connection, replies, repliers)
             counts = self._poller.write(replies)
             for connection, (_, frame) in zip(
                 repliers[:uncounted], replies[:uncounted], strict=True
             ):
-                connection.messages_sent += 1
                 connection.bytes_sent += len(frame)
             if counts is not None:
                 for connection, (_, data), count in zip(repliers, replies, counts, strict=True):
@@ -119,18 +137,20 @@ class Clients:
 
     def _take_pending(
         self,
-        dirty: list[Connection],
+        connection: Connection,
         replies: list[tuple[int, bytes | memoryview]],
         repliers: list[Connection],
     ) -> None:
-        """Add what is pending to what is to be written, each with its send lock taken."""
-        for connection in dirty:
-            if connection._pending and connection._here:
-                if connection._send_lock.acquire(False):
-                    replies.append((connection._fd, connection.take_pending()))
-                    repliers.append(connection)
-                elif connection not in repliers:
-                    self._step_aside(connection)
+        """Add what is pending to what is to be written, with the send lock taken."""
+        if connection._send_lock.acquire(False):
+            data = connection.take_pending()
+            replies.append((connection._fd, data))
+            repliers.append(connection)
+            if connection._unframed is not None:
+                connection._raw = None
+                self.fail(connection, connection._unframed)
+        elif connection not in repliers:
+            self._step_aside(connection)
 
     def _fell_short(self, connection: Connection, data: bytes | memoryview, count: int) -> None:
         """Send lock held: not all could be written; ``count`` bytes were, or it is an error."""
@@ -148,7 +168,11 @@ class Clients:
                 )
 
     def _step_aside(self, connection: Connection) -> None:
-        """Another thread is sending; it writes first, and calls for attention when it leaves."""
+        """Another thread is sending; it writes first, and calls for attention when it leaves.
+
+        It looks itself after a peer that does not read.
+        """
+        self._cancel_timer(connection)
         connection.park(True)
         # It may have left before it could see that.
         if connection._send_lock.acquire(blocking=False):
@@ -210,11 +234,16 @@ class Clients:
             self._poller.modify(connection._fd, interest)
 
     def _bid_farewell(self, connection: Connection) -> None:
+        connection.note_end(connection.end_reason or CloseReason.HANDLER_CLOSED)
+        # A sender that is still writing has taken what was pending, too.
+        if not connection._send_lock.acquire(blocking=False):
+            self._step_aside(connection)
+            return
+        connection._send_lock.release()
         self._cancel_timer(connection)
         if connection._peer_gone:
             self._release(connection)
             return
-        connection.note_end(connection.end_reason or CloseReason.HANDLER_CLOSED)
         connection._farewell = Farewell(connection, self._write_timeout, self._release)
         self._watch(connection, READ if connection._farewell.begin(self._timers) else 0)
 

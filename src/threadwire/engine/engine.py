@@ -109,10 +109,16 @@ class Engine:
         if self._acceptor is not None:
             self._acceptor.stop()
 
-    def served_here(self) -> bool:
-        """Whether the calling thread is inside a handler that a loop has called."""
+    def leads_here(self) -> bool:
+        """Whether the calling thread leads a loop: it is inside a handler, or nearly so."""
         me = threading.get_ident()
         return any(loop.baton.leader == me for loop in self._loops)
+
+    def served_here(self) -> Connection | None:
+        """The connection whose handler, called by a loop, the calling thread is inside."""
+        me = threading.get_ident()
+        batons = [loop.baton for loop in self._loops]
+        return next((baton.busy_with() for baton in batons if baton.leader == me), None)
 
     def close(self, seconds: float) -> list[threading.Thread]:
         """Stop the loops and join all threads; returns those left when time is up.

@@ -129,7 +129,9 @@ class Lender:
                     client._quick = False
         self._wary_until = now + _WARY_SECONDS
         self._clients.let_go(connection)
-        if connection._pending and connection._send_lock.acquire(blocking=False):
+        if (connection._pending or connection._raw) and connection._send_lock.acquire(
+            blocking=False
+        ):
             try:
                 connection.write_pending_now()
             finally:

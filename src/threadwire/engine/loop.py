@@ -31,34 +31,25 @@ Rules
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from itertools import chain
-from operator import length_hint
-from typing import Any
+from collections.abc import Callable
 
 from .. import events
 from ..connection import Connection
-from ..errors import Close, CloseReason
-from ..framing import require_bytes
 from ..handler import Handler
-from ..limits import HIGH_WATER
 from ..transport import Listener
-from ..transport.poller import ACCEPT, END, READY, Poller
-from .answering import as_parts, explain
+from ..transport.poller import ACCEPT, Poller
 from .baton import Baton
 from .clients import RETRY_SECONDS, Clients
-from .lending import Lender, left
+from .lending import Lender
 from .spare_threads import SpareThreads
 from .timers import Timer, Timers
+from .turns import Turns
 
 __all__ = ["Loop"]
 
-_NOTHING_YET: Any = object()  # a handler has not returned
-_NO_MORE: Any = object()  # an iterable is used up
-_NONE_LEFT: Iterator[bytes] = iter(())
+_FAILURE_PAUSE = 0.1  # seconds; so that an unforeseen error can neither end the loop nor spin
 
 
 class Loop:
@@ -85,7 +76,6 @@ class Loop:
         write_timeout: float | None,
         released: Callable[[Connection], None],
     ) -> None:
-        self._handler = handler  # constant
         self._lock = threading.Lock()
         self._posted: list[Callable[[], None]] = []  # under the lock
         self._asleep = False  # under the lock to set: the leader may wait in the poller
@@ -93,16 +83,15 @@ class Loop:
         self.ended = threading.Event()  # set by the last leader
         self.baton: Baton[Connection] = Baton()  # the watchdog's to replace, when it takes it
 
-        # The leader's, from here on. First what a successor goes on from.
-        self._received: Iterator[tuple[Connection, bytes]] = iter(())
-        self._notices: Iterator[tuple[Any, int]] = iter(())
+        # The leader's, from here on.
         self.turns = 0  # read by the watchdog
         self.watch: Callable[[], None] = lambda: None  # tells the watchdog that a turn begins
         self._stopping = False
         self._poller = Poller()
         self._timers = Timers()
-        self._clients = Clients(self._poller, self._timers, write_timeout, released)
+        self._clients = Clients(handler, self._poller, self._timers, write_timeout, released)
         self._lender = Lender(handler, threads, self._clients, handoff_after, self.take_back)
+        self._turns = Turns(handler, self._clients, self._lender)
 
     # Any thread.
 
@@ -116,6 +105,11 @@ class Loop:
         if wake:
             self._poller.wake()
         return True
+
+    @property
+    def waits(self) -> bool:
+        """Whether the leader waits for readiness, outside of any turn."""
+        return self._asleep
 
     def attend(self, connection: Connection) -> None:
         """Have the leader look at a connection whose state has changed."""
@@ -182,13 +176,29 @@ class Loop:
         baton.leader = threading.get_ident()
         if departed is not None:
             self._lender.part_with(departed)
-        while self._answer(baton):
-            self._clients.flush()
-            self._make_posted_calls()
-            if self._stopping:
-                self._end()
-                return
-            self._receive()
+        while not self._stopping:
+            try:
+                if not self._turns.answer(baton):
+                    return
+                self._clients.flush()
+                self._make_posted_calls()
+                if not self._stopping:
+                    self._receive()
+            except Exception as error:  # noqa: BLE001 - nobody else could lead on
+                if not self._recover(baton, error):
+                    return
+        self._end()
+
+    def _recover(self, baton: Baton[Connection], error: Exception) -> bool:
+        """Something unforeseen was raised; whether the baton is still held."""
+        events.engine_failed(error)
+        try:
+            baton.leave()
+        except IndexError:
+            if self.baton is not baton:
+                return False
+        time.sleep(_FAILURE_PAUSE)
+        return True
 
     def _receive(self) -> None:
         """Wait for a turn's work and read it."""
@@ -203,7 +213,7 @@ class Loop:
         if clients.guessing:
             received += clients.guessing
             clients.guessing = []
-        self._received, self._notices = iter(received), iter(notices)
+        self._turns.received, self._turns.notices = iter(received), iter(notices)
         if received or notices:
             self.turns += 1
             self.watch()
@@ -213,9 +223,15 @@ class Loop:
             with self._lock:
                 calls, self._posted = self._posted, []
             for call in calls:
-                call()
+                self._make(call)
         for call in self._timers.due(time.monotonic()):
+            self._make(call)
+
+    def _make(self, call: Callable[[], None]) -> None:
+        try:
             call()
+        except Exception as error:  # noqa: BLE001 - the other calls are still to be made
+            events.engine_failed(error)
 
     def never_led(self) -> None:
         """Whoever made it, and found no thread for it."""
@@ -230,267 +246,8 @@ class Loop:
             self._closed = True
             calls, self._posted = self._posted, []
         for call in calls:
-            call()
+            self._make(call)
         for connection in list(self._clients.leaving):
             self.take_back(connection)
         self._poller.close()
         self.ended.set()
-
-    # Answering. These return False when the baton was lost: then the calling thread
-    # has served a client alone meanwhile, and has nothing more to do here.
-
-    def _answer(self, baton: Baton[Connection]) -> bool:  # noqa: PLR0912 - inline, for speed
-        """Handle all that was read; the frequent case inline."""
-        enter, leave = baton.enter, baton.leave
-        call, plain = self._handler.call, self._handler.plain
-        replies, repliers = self._clients.replies, self._clients.repliers
-        if events.logger.isEnabledFor(logging.DEBUG):  # a line a message
-            for connection, data in self._received:
-                if not self._answer_any(baton, connection, data):
-                    return False
-        for connection, data in self._received:
-            message = None
-            if connection._quick:
-                try:
-                    message = connection._codec.only_message(data)
-                except BaseException as error:  # noqa: BLE001 - a framing of the user's
-                    self._fail(connection, error)
-                    continue
-            if message is None:
-                if not self._answer_any(baton, connection, data):
-                    return False
-                continue
-            connection.bytes_received += len(data)
-            connection.messages_received += 1
-            reply = _NOTHING_YET
-            enter(connection)
-            try:
-                reply = plain(message) if plain is not None else call(message, connection)
-                leave()
-            except BaseException as error:  # noqa: BLE001 - even SystemExit ends this client alone
-                if not self._stumbled(baton, connection, reply, error):
-                    return False
-                continue
-            if type(reply) is bytes:
-                try:
-                    frame = connection._codec.encode(reply)
-                except BaseException as error:  # noqa: BLE001
-                    self._fail(connection, error)
-                else:
-                    replies.append((connection._fd, frame))
-                    repliers.append(connection)
-            elif reply is not None:
-                self._clients.dirty.append(connection)
-                if not self._answer_in_parts(baton, connection, reply, _NONE_LEFT):
-                    return False
-        return self._heed_notices(baton)
-
-    def _heed_notices(self, baton: Baton[Connection]) -> bool:
-        for key, code in self._notices:
-            if not isinstance(key, Connection):
-                key()
-                continue
-            if not key._here:  # lent within this turn
-                continue
-            self._clients.dirty.append(key)
-            if code == READY:
-                continue
-            if key._farewell is not None:
-                key._farewell.over()
-                continue
-            try:
-                if code == END:
-                    key.note_peer_end(CloseReason.PEER_CLOSED)
-                else:  # what was begun cannot be finished: the peer would not get the answer
-                    key.note_peer_end(CloseReason.PEER_RESET, stop=True)
-            except BaseException as error:  # noqa: BLE001 - a framing of the user's
-                self._fail(key, error)
-                continue
-            # What is left then is a message without its end, or a last one that needs none.
-            if key._codec.unread and not self._answer_decoded(baton, key):
-                return False
-        return True
-
-    def _answer_any(self, baton: Baton[Connection], connection: Connection, data: bytes) -> bool:
-        """Handle what was read, in whatever state the connection and its codec are."""
-        if connection._farewell is not None:
-            connection._farewell.received(len(data))
-            return True
-        if not connection._here:  # lent within this turn
-            return True
-        self._clients.dirty.append(connection)
-        try:
-            if not data:  # no more has come in the time that the codec wanted to wait
-                connection._codec.settle()
-            elif connection._quick:
-                connection.bytes_received += len(data)
-                messages = connection._codec.messages(data)
-                connection.messages_received += len(messages)
-                if not self._answer_all(baton, connection, iter(messages)):
-                    return False
-                if not connection._codec.unread or not connection._here:
-                    return True
-            else:
-                connection.feed(data)
-        except BaseException as error:  # noqa: BLE001 - a framing of the user's
-            self._fail(connection, error)
-            return True
-        return self._answer_decoded(baton, connection)
-
-    def _answer_decoded(self, baton: Baton[Connection], connection: Connection) -> bool:
-        """Handle all that has been fed; with a thread of its own if the client is suspect."""
-        decoded = _until_none(connection)
-        if self._lender.suspects(connection):
-            try:
-                message = next(decoded, None)
-            except BaseException as error:  # noqa: BLE001
-                self._fail(connection, error)
-                return True
-            if message is not None:
-                self._lender.lend(
-                    connection, self._lender.step(connection, chain((message,), decoded))
-                )
-            return True
-        if not self._answer_all(baton, connection, decoded):
-            return False
-        if not connection._quick and connection._here:
-            connection.note_quick()
-        return True
-
-    def _answer_all(
-        self, baton: Baton[Connection], connection: Connection, messages: Iterator[bytes]
-    ) -> bool:
-        """Handle one message after the other; replies are pending until the turn writes them."""
-        enter, leave, call = baton.enter, baton.leave, self._handler.call
-        telling = events.logger.isEnabledFor(logging.DEBUG)
-        encode = connection._codec.encode
-        pending = connection.pending()
-        room = HIGH_WATER.whole
-        try:
-            for message in messages:
-                if connection._closing:
-                    connection.messages_received -= 1 + length_hint(messages)
-                    return True
-                if room < 0:
-                    self._lender.lend(
-                        connection,
-                        self._lender.step(
-                            connection, chain((message,), left(connection, messages))
-                        ),
-                    )
-                    return True
-                begun = time.monotonic() if telling else 0.0
-                reply = _NOTHING_YET
-                enter(connection)
-                try:
-                    reply = call(message, connection)
-                    leave()
-                except BaseException as error:  # noqa: BLE001 - as above
-                    return self._stumbled(baton, connection, reply, error, messages)
-                sent = 0
-                if type(reply) is bytes:
-                    frame = encode(reply)
-                    sent = len(frame)
-                    room -= sent
-                    pending.append(frame)
-                elif reply is not None:
-                    if not self._answer_in_parts(baton, connection, reply, messages):
-                        return False
-                    if not connection._here:
-                        return True
-                if telling:
-                    events.message(connection, len(message), sent, time.monotonic() - begun)
-        except BaseException as error:  # noqa: BLE001 - framings, and replies that are none
-            self._fail(connection, error)
-        return True
-
-    def _answer_in_parts(
-        self,
-        baton: Baton[Connection],
-        connection: Connection,
-        reply: object,
-        messages: Iterator[bytes],
-    ) -> bool:
-        """Send several replies as they come: pending here, as long as they come quickly.
-
-        ``messages`` are those that follow. What goes wrong with a part is left to a thread.
-        """
-        pending = connection.pending()
-        room = HIGH_WATER.whole
-        try:
-            parts = as_parts(reply)
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._fail(connection, error)
-            return True
-        while room >= 0:
-            part: Any = _NOTHING_YET
-            baton.enter(connection)
-            try:
-                part = next(parts, _NO_MORE)
-                baton.leave()
-            except BaseException as error:  # noqa: BLE001 - as above
-                if part is not _NOTHING_YET:
-                    part = parts if part is _NO_MORE else chain((part,), parts)
-                return self._stumbled(baton, connection, part, error, messages)
-            if part is _NO_MORE:
-                return True
-            try:
-                frame = connection._codec.encode(_as_bytes(part))
-            except BaseException:  # noqa: BLE001 - it will be raised again there
-                parts = chain((part,), parts)
-                break
-            room -= len(frame)
-            pending.append(frame)
-        self._lender.lend(connection, self._lender.step(connection, messages, parts))
-        return True
-
-    def _stumbled(
-        self,
-        baton: Baton[Connection],
-        connection: Connection,
-        reply: object,
-        error: BaseException,
-        messages: Iterator[bytes] = _NONE_LEFT,
-    ) -> bool:
-        """The handler has raised ``error``, or it has replied and the baton is gone, or both."""
-        try:
-            baton.leave()
-        except IndexError:
-            baton.lost()
-        else:
-            connection.messages_received -= length_hint(messages)  # these are not handled
-            self._fail(connection, error)
-            return True
-        connection._strikes += 1
-        if reply is _NOTHING_YET:
-            self._lender.serve_alone(connection, functools.partial(_raise, error))
-        else:
-            self._lender.serve_alone(connection, self._lender.step(connection, messages, reply))
-        return False
-
-    def _fail(self, connection: Connection, error: BaseException) -> None:
-        """The connection ends by ``error``, after what was replied."""
-        if isinstance(error, Close) and error.reply is not None:
-            try:
-                connection.pending().append(connection._codec.encode(_as_bytes(error.reply)))
-            except BaseException as worse:  # noqa: BLE001 - as above
-                error = worse
-        connection.note_end(explain(connection, self._handler, error))
-        self._clients.dirty.append(connection)
-
-
-def _until_none(connection: Connection) -> Iterator[bytes]:
-    """The messages that have been read whole."""
-    while not connection.finished and (message := connection.decoded()) is not None:
-        yield message
-
-
-def _as_bytes(reply: object) -> bytes:
-    if type(reply) is bytes:
-        return reply
-    require_bytes(reply)
-    return bytes(reply)  # type: ignore[call-overload,no-any-return]
-
-
-def _raise(error: BaseException) -> None:
-    raise error

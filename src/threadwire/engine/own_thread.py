@@ -17,7 +17,7 @@ from ..connection import Connection
 from ..errors import Close, CloseReason
 from ..handler import Handler
 from ..limits import QUIET_SECONDS
-from .answering import as_parts, closing, explain
+from .outcomes import as_parts, closing, explain
 
 __all__ = ["Step", "answer", "send_answer", "serve_alone", "serve_session"]
 

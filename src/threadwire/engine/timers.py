@@ -8,49 +8,72 @@ from collections.abc import Callable
 
 __all__ = ["Timer", "Timers"]
 
+_FEW = 64  # cancelled timers that are not worth clearing away
+
 
 class Timer:
     """One call to come; :meth:`cancel` makes it nothing."""
 
-    __slots__ = ("call", "number", "when")
+    __slots__ = ("_timers", "call", "number", "when")
 
-    def __init__(self, when: float, number: int, call: Callable[[], None]) -> None:
+    def __init__(self, when: float, number: int, call: Callable[[], None], timers: Timers) -> None:
         self.when = when
         self.number = number
         self.call: Callable[[], None] | None = call
+        self._timers = timers
 
     def __lt__(self, other: Timer) -> bool:
         return (self.when, self.number) < (other.when, other.number)
 
     def cancel(self) -> None:
-        self.call = None
+        if self.call is not None:
+            self.call = None
+            self._timers.cancelled()
 
 
 class Timers:
-    """Calls to come, in the order of their times, which are the monotonic clock's seconds."""
+    """Calls to come, in the order of their times, which are the monotonic clock's seconds.
+
+    Cancelled ones stay in the heap until they are due, or are more than half of it.
+    """
 
     def __init__(self) -> None:
         self._heap: list[Timer] = []
         self._numbers = itertools.count()
+        self._cancelled = 0  # in the heap
+
+    def __len__(self) -> int:
+        return len(self._heap) - self._cancelled
 
     def at(self, when: float, call: Callable[[], None]) -> Timer:
-        timer = Timer(when, next(self._numbers), call)
+        timer = Timer(when, next(self._numbers), call, self)
         heapq.heappush(self._heap, timer)
         return timer
+
+    def cancelled(self) -> None:
+        """A timer: it is nothing any more."""
+        self._cancelled += 1
+        if self._cancelled > _FEW and self._cancelled * 2 > len(self._heap):
+            self._heap = [timer for timer in self._heap if timer.call is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
 
     def left(self, now: float) -> float | None:
         """Seconds until the next call is due; ``None`` if there is none."""
         heap = self._heap
         while heap and heap[0].call is None:
             heapq.heappop(heap)
+            self._cancelled -= 1
         return max(0.0, heap[0].when - now) if heap else None
 
     def due(self, now: float) -> list[Callable[[], None]]:
         """Take out what is due at ``now``; what those calls set themselves comes later."""
         heap, calls = self._heap, []
-        while heap and (heap[0].call is None or heap[0].when <= now):
+        while heap and heap[0].when <= now:
             timer = heapq.heappop(heap)
-            if timer.call is not None:
+            if timer.call is None:
+                self._cancelled -= 1
+            else:
                 calls.append(timer.call)
-                timer.call = None
+                timer.call = None  # cancelling it from now on changes nothing
         return calls

@@ -7,8 +7,9 @@ Without one it takes nothing: a loop without a leader would be worse than one th
 Where hand-offs are frequent its patience gets shorter, so that a crowd of clients that all
 become slow costs the others little each.
 
-While the loops have nothing to do it sleeps. A leader says when a turn with work begins; under
-one lock, so that either the watchdog sees that turn, or the leader sees that it sleeps.
+While all loops wait for readiness it sleeps. A leader stops waiting, and then says, under the
+watchdog's lock, that a turn with work begins; so either the watchdog sees that it does not wait,
+or the leader sees that the watchdog sleeps.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Watchdog:
             with self._changed:
                 if self._stopping:
                     break
-                if still > _REST_AFTER and not any(map(self._moved, self._loops)):
+                if still > _REST_AFTER and all(map(self._rests, self._loops)):
                     self._resting = True
                     while self._resting and not self._stopping:
                         self._changed.wait()
@@ -101,9 +102,10 @@ class Watchdog:
             recent.popleft()
         return max(_LEAST_PATIENCE, self._handoff_after / (1 + len(recent)))
 
-    def _moved(self, loop: Loop) -> bool:
+    def _rests(self, loop: Loop) -> bool:
+        """Whether the loop waits for its next turn, which it will announce."""
         seen = self._seen[loop]
-        return seen is None or seen[0] != loop.turns
+        return loop.waits and seen is not None and seen[0] == loop.turns
 
     def _look(self, loop: Loop) -> bool:
         """Look at one loop; whether it does anything. Hands it over if it is held up."""

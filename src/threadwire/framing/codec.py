@@ -107,6 +107,10 @@ class Codec(ABC):
         it back as the same message.
         """
 
+    def encode_all(self, messages: list[bytes]) -> bytes:
+        """All of ``messages`` with their framing, one behind the other; raises as ``encode``."""
+        return b"".join(map(self.encode, messages))
+
     @property
     @abstractmethod
     def unread(self) -> int:

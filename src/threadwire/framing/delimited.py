@@ -160,6 +160,13 @@ class LineCodec(BufferedCodec):
             return message + b"\r\n"
         return message + self._framing.newline
 
+    def encode_all(self, messages: list[bytes]) -> bytes:
+        joined = b"".join(messages)
+        if 10 in joined or 13 in joined:
+            return super().encode_all(messages)
+        newline = self._framing.newline
+        return newline.join(messages) + newline if messages else b""
+
     def _without_newline(self) -> bytes | None:
         unread = self._searched = len(self._buffer) - self._start
         if unread - 1 > self._limit:  # the last byte may be the CR of the line's end

@@ -1,3 +1,4 @@
+from collections.abc import Callable, Iterator
 from socket import SocketType, socket
 from typing import Any, Final, final
 
@@ -23,3 +24,11 @@ class Poller:
 
 def send_now(sock: SocketType, fd: int, data: bytes | memoryview, /) -> int: ...
 def accept_now(sock: socket, fd: int, /) -> tuple[int, Any] | None: ...
+def call_each(
+    function: Callable[[bytes], Any],
+    messages: Iterator[bytes],
+    replies: list[bytes],
+    place: list[Any],
+    room: int,
+    /,
+) -> tuple[Any] | None: ...

@@ -21,10 +21,20 @@ import select
 import selectors
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol, TypeAlias, final
 
-__all__ = ["ACCEPT", "END", "READ", "READY", "WRITE", "Poller", "accept_now", "send_now"]
+__all__ = [
+    "ACCEPT",
+    "END",
+    "READ",
+    "READY",
+    "WRITE",
+    "Poller",
+    "accept_now",
+    "call_each",
+    "send_now",
+]
 
 READ: Final = 1  # wait for bytes, and receive them
 WRITE: Final = 2  # wait for room to write; report only
@@ -365,6 +375,33 @@ def send_now(sock: socket.SocketType, fd: int, data: _Data, /) -> int:
         return sock.send(data, _SENDING)
     except (BlockingIOError, InterruptedError):
         return 0
+
+
+def call_each(
+    function: Callable[[bytes], Any],
+    messages: Iterator[bytes],
+    replies: list[bytes],
+    place: list[Any],
+    room: int,
+    /,
+) -> tuple[Any] | None:
+    """Call ``function`` for one of ``messages`` after the other; append its bytes to ``replies``.
+
+    Stops when there are no more messages, when ``place`` is empty, when the replies have more
+    than ``room`` bytes, and at a reply that is neither bytes nor ``None``, which is returned
+    in a tuple. What the function raises is raised.
+    """
+    append = replies.append
+    for message in messages:
+        reply = function(message)
+        if type(reply) is bytes:
+            append(reply)
+            room -= len(reply)
+        elif reply is not None:
+            return (reply,)
+        if not place or room < 0:
+            break
+    return None
 
 
 def accept_now(sock: socket.socket, _fd: int, /) -> tuple[int, Any] | None:

@@ -550,6 +550,46 @@ static PyObject *accept_now(PyObject *Py_UNUSED(module), PyObject *const *args, 
     return result;
 }
 
+/* Calling a handler for many messages. Everything here may run any code, and belongs to the
+ * caller; others may append to or remove from the lists meanwhile, which their own locks allow. */
+
+static PyObject *call_each(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count) {
+    if (check_count("call_each", count, 5) < 0)
+        return NULL;
+    PyObject *function = args[0], *messages = args[1], *replies = args[2], *place = args[3];
+    Py_ssize_t room = PyLong_AsSsize_t(args[4]);
+    if (room == -1 && PyErr_Occurred())
+        return NULL;
+    if (!PyIter_Check(messages) || !PyList_Check(replies) || !PyList_Check(place)) {
+        PyErr_SetString(PyExc_TypeError, "call_each() takes a function, an iterator, two lists");
+        return NULL;
+    }
+    while (room >= 0 && PyList_GET_SIZE(place) > 0) {
+        PyObject *message = PyIter_Next(messages);
+        if (message == NULL) {
+            if (PyErr_Occurred())
+                return NULL;
+            break;
+        }
+        PyObject *reply = PyObject_CallOneArg(function, message);
+        Py_DECREF(message);
+        if (reply == NULL)
+            return NULL;
+        if (PyBytes_CheckExact(reply)) {
+            int status = PyList_Append(replies, reply);
+            room -= PyBytes_GET_SIZE(reply);
+            Py_DECREF(reply);
+            if (status < 0)
+                return NULL;
+        } else if (reply != Py_None) {
+            return Py_BuildValue("(N)", reply);
+        } else {
+            Py_DECREF(reply);
+        }
+    }
+    Py_RETURN_NONE;
+}
+
 /* Waking, and the ends of a poller's life. */
 
 static PyObject *Poller_wake(PyObject *op, PyObject *Py_UNUSED(ignored)) {
@@ -698,6 +738,8 @@ static int execute(PyObject *module) {
 
 static PyMethodDef functions[] = {
     {"accept_now", FAST(accept_now), METH_FASTCALL, "accept_now($module, sock, fd, /)\n--\n\n"},
+    {"call_each", FAST(call_each), METH_FASTCALL,
+     "call_each($module, function, messages, replies, place, room, /)\n--\n\n"},
     {"send_now", FAST(send_now), METH_FASTCALL, "send_now($module, sock, fd, data, /)\n--\n\n"},
     {NULL, NULL, 0, NULL},
 };

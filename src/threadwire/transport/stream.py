@@ -27,7 +27,7 @@ import struct
 import termios
 import time
 
-from ..address import Address, socket_address
+from ..address import Address
 from ..errors import TimeLimitError
 from ..limits import READ_SIZE
 from .poller import send_now

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from .. import events
 from ..connection import Connection
 from ..errors import Close, CloseReason, ConnectionClosed, FramingError, UsageError
+from ..framing import require_bytes
 from ..handler import Handler
 from ..incoming import reason_of
 
-__all__ = ["as_parts", "closing", "explain"]
+__all__ = ["as_bytes", "as_parts", "closing", "explain"]
 
 
 def as_parts(reply: object) -> Iterator[bytes]:
@@ -29,6 +30,14 @@ def as_parts(reply: object) -> Iterator[bytes]:
             f"not {type(reply).__name__}{hint}"
         )
     return iter(reply)
+
+
+def as_bytes(reply: object) -> bytes:
+    """A single reply as bytes; raises UsageError for what is none."""
+    if type(reply) is bytes:
+        return reply
+    require_bytes(reply)
+    return bytes(reply)  # type: ignore[call-overload,no-any-return]
 
 
 @contextlib.contextmanager
