@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -100,6 +102,50 @@ def test_a_traceback_goes_along(caplog: pytest.LogCaptureFixture) -> None:
     (record,) = caplog.records
     assert record.exc_info is not None
     assert record.exc_info[1] is error
+
+
+def test_a_record_says_whence_it_comes(caplog: pytest.LogCaptureFixture) -> None:
+    emit(logging.WARNING, "stuck")
+    (record,) = caplog.records
+    assert record.pathname == events.__file__
+    assert (record.module, record.funcName) == ("events", "emit")
+    assert record.lineno == emit.__code__.co_firstlineno
+    assert record.threadName == threading.current_thread().name
+    assert record.args == ()
+
+
+def test_who_is_asked_first_may_take_an_event_without_a_record(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, logger="threadwire")
+    asked: list[tuple[int, str, dict[str, Any]]] = []
+    takes = True
+
+    def take(level: int, name: str, fields: dict[str, Any]) -> bool:
+        asked.append((level, name, fields))
+        return takes
+
+    monkeypatch.setattr(events, "shortcut", take)
+    events.stopped(5, 1)
+    assert asked == [(logging.INFO, "stopped", {"finished": 5, "cut": 1})]
+    assert not caplog.records
+
+    takes = False
+    events.stopped(6, 0)
+    assert asked[1:] == [(logging.INFO, "stopped", {"finished": 6, "cut": 0})]
+    assert [record.getMessage() for record in caplog.records] == ["stopped finished=6 cut=0"]
+
+    emit(logging.DEBUG, "message", size=1)  # not enabled
+    emit(logging.ERROR, "handler-failed", exception=ValueError())  # has a traceback
+    assert len(asked) == 2
+    assert [record.levelname for record in caplog.records] == ["INFO", "ERROR"]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**12), st.integers(-499, 499))
+def test_durations_are_rounded_to_microseconds(microseconds: int, nanoseconds: int) -> None:
+    seconds = (microseconds * 1000 + nanoseconds) / 1e9
+    assert events._microseconds(max(0.0, seconds)) == microseconds / 1e6
 
 
 def test_a_percent_sign_is_only_that(caplog: pytest.LogCaptureFixture) -> None:

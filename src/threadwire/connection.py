@@ -85,6 +85,7 @@ class Connection(Incoming):
         "_close_reason",
         "_farewell",
         "_fd",
+        "_framed",
         "_here",
         "_home",
         "_idle",
@@ -107,7 +108,7 @@ class Connection(Incoming):
         "_timer",
         "_unframed",
         "_write_timeout",
-        "bytes_sent",
+        "_written",
         "id",
         "opened_at",
         "peer",
@@ -133,9 +134,9 @@ class Connection(Incoming):
         self._write_timeout = write_timeout  # constant
         self._state: dict[str, Any] | None = None  # the user's; made by the state lock's holder
 
-        self._answered = 0  # owner: replies that were pending
-        self._sent = 0  # send lock: all other messages sent
-        self.bytes_sent = 0  # send lock
+        # In two parts each: what the loop writes the short way, and all else.
+        self._answered = self._framed = 0  # owner: messages and bytes
+        self._sent = self._written = 0  # send lock: messages and bytes
 
         self._here = False  # loop: it is the one that serves it
         self._interest = 0  # loop: what its poller waits for on this connection
@@ -176,6 +177,10 @@ class Connection(Incoming):
     @property
     def messages_sent(self) -> int:
         return self._answered + self._sent
+
+    @property
+    def bytes_sent(self) -> int:
+        return self._framed + self._written
 
     @property
     def state(self) -> dict[str, Any]:
@@ -289,7 +294,7 @@ class Connection(Incoming):
         with self._send_lock:
             self._write(data)
             self._sent += 1
-            self.bytes_sent += len(data)
+            self._written += len(data)
         with self._state_lock:
             parked = self._parked
         if parked:
@@ -434,7 +439,7 @@ class Connection(Incoming):
         del pending[: len(taken)]
         for part in taken:
             if type(part) is bytes:  # else the rest of what was counted before
-                self.bytes_sent += len(part)
+                self._written += len(part)
         if data:
             taken.append(data)
         return taken[0] if len(taken) == 1 else b"".join(taken)

@@ -355,9 +355,9 @@ class World:
 
     def _frames(self, actor: object) -> tuple[object, ...]:
         frames: list[object] = []
-        while isinstance(actor, GeneratorType):
-            variables = {k: v for k, v in actor.gi_frame.f_locals.items() if k != "self"}
-            frames.append((actor.gi_frame.f_lasti, self._frozen(variables)))
+        while isinstance(actor, GeneratorType) and (frame := actor.gi_frame) is not None:
+            variables = {k: v for k, v in frame.f_locals.items() if k != "self"}
+            frames.append((frame.f_lasti, self._frozen(variables)))
             actor = actor.gi_yieldfrom
         return tuple(frames)
 

@@ -54,11 +54,6 @@ class Clients:
         self.guessing: list[tuple[Connection, bytes]] = []  # codecs that have waited long enough
         self.leaving: set[Connection] = set()  # not released yet: somebody has still to leave
 
-    @property
-    def restless(self) -> bool:
-        """Whether there is something to do before any readiness."""
-        return bool(self.dirty or self.guessing)
-
     # Coming and going.
 
     def take_in(self, connection: Connection) -> None:
@@ -104,36 +99,69 @@ class Clients:
 
     def flush(self) -> None:
         """Write all that the turn has to write, in one call; settle those who need a look."""
-        if not (self.repliers or self.batched or self.dirty):
-            return
+        replies, repliers = self.replies, self.repliers
+        busy = []
+        for connection in repliers:
+            if not connection._send_lock.acquire(False):
+                busy.append(connection)
+        if busy or self.batched or self.dirty:
+            self._flush_all(busy)
+        elif repliers:
+            self.replies, self.repliers = [], []
+            self._write(replies, repliers)
+
+    def _flush_all(self, busy: list[Connection]) -> None:
+        """Of the repliers all but ``busy`` have their send locks taken, here and in _write."""
         replies, repliers = self.replies, self.repliers
         batched, dirty = self.batched, self.dirty
         self.replies, self.repliers, self.batched, self.dirty = [], [], [], []
-        busy = [n for n, c in enumerate(repliers) if not c._send_lock.acquire(False)]
-        for n in reversed(busy):
-            connection = repliers.pop(n)
+        for connection in busy:
+            n = repliers.index(connection)
             connection.pending().append(replies.pop(n)[1])
-            dirty.append(connection)
-        uncounted = len(repliers)
+            dirty.append(repliers.pop(n))
+        for connection in batched:
+            self._frame(connection, replies, repliers)
+        for connection in dirty:
+            self._take_pending(connection, replies, repliers)
+        self._write(replies, repliers)
+        for connection in dirty:
+            self.settle(connection)
+
+    def _write(
+        self, replies: list[tuple[int, bytes | memoryview]], repliers: list[Connection]
+    ) -> None:
         try:
-            for connection in batched + dirty:
-                if connection._here and (connection._pending or connection._raw):
-                    self._take_pending(connection, replies, repliers)
             counts = self._poller.write(replies)
-            for connection, (_, frame) in zip(
-                repliers[:uncounted], replies[:uncounted], strict=True
-            ):
-                connection.bytes_sent += len(frame)
             if counts is not None:
                 for connection, (_, data), count in zip(repliers, replies, counts, strict=True):
                     if count < len(data):
                         self._fell_short(connection, data, count)
-                        dirty.append(connection)
         finally:
             for connection in repliers:
                 connection._send_lock.release()
-        for connection in dirty:
-            self.settle(connection)
+
+    def _frame(
+        self,
+        connection: Connection,
+        replies: list[tuple[int, bytes | memoryview]],
+        repliers: list[Connection],
+    ) -> None:
+        """Add a batch's replies to what is to be written; the short way if that is all."""
+        raw = connection._raw
+        if connection._here and raw and connection._send_lock.acquire(False):
+            try:
+                frame = connection._codec.encode_all(raw)
+            except Exception:  # noqa: BLE001 - found out again the long way
+                frame = None
+            if frame is not None and not connection._pending and connection._unframed is None:
+                connection._raw = None
+                connection._sent += len(raw)
+                connection._written += len(frame)
+                replies.append((connection._fd, frame))
+                repliers.append(connection)
+                return
+            connection._send_lock.release()
+        self._take_pending(connection, replies, repliers)
 
     def _take_pending(
         self,
@@ -142,6 +170,8 @@ class Clients:
         repliers: list[Connection],
     ) -> None:
         """Add what is pending to what is to be written, with the send lock taken."""
+        if not connection._here or not (connection._pending or connection._raw):
+            return
         if connection._send_lock.acquire(False):
             data = connection.take_pending()
             replies.append((connection._fd, data))
@@ -154,6 +184,7 @@ class Clients:
 
     def _fell_short(self, connection: Connection, data: bytes | memoryview, count: int) -> None:
         """Send lock held: not all could be written; ``count`` bytes were, or it is an error."""
+        self.dirty.append(connection)
         if count < 0:
             connection.note_end(CloseReason.PEER_RESET)
             connection.note_peer_end(CloseReason.PEER_RESET, stop=True)

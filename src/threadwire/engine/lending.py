@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import length_hint
 
 from .. import events
@@ -26,7 +26,7 @@ from .clients import Clients
 from .own_thread import Step, answer, send_answer, serve_alone
 from .spare_threads import SpareThreads
 
-__all__ = ["Lender", "left"]
+__all__ = ["Lender", "counting", "left"]
 
 _WARY_SECONDS = 1.0  # of suspicion after a hand-off
 
@@ -40,10 +40,11 @@ def left(connection: Connection, messages: Iterator[bytes]) -> Iterator[bytes]:
     if not uncounted:
         return messages
     connection.messages_received -= uncounted
-    return _counting(connection, messages)
+    return counting(connection, messages)
 
 
-def _counting(connection: Connection, messages: Iterator[bytes]) -> Iterator[bytes]:
+def counting(connection: Connection, messages: Iterable[bytes]) -> Iterator[bytes]:
+    """``messages``, each counted when it is taken to be handled."""
     for message in messages:
         connection.messages_received += 1
         yield message

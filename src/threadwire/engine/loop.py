@@ -203,9 +203,9 @@ class Loop:
     def _receive(self) -> None:
         """Wait for a turn's work and read it."""
         clients = self._clients
-        timeout = self._timers.left(time.monotonic())
+        timeout = self._timers.left() if self._timers.heap else None
         with self._lock:
-            if self._posted or clients.restless:
+            if self._posted or clients.dirty or clients.guessing:
                 timeout = 0.0
             self._asleep = True
         received, notices = self._poller.wait(timeout)
@@ -213,7 +213,8 @@ class Loop:
         if clients.guessing:
             received += clients.guessing
             clients.guessing = []
-        self._turns.received, self._turns.notices = iter(received), iter(notices)
+        turns = self._turns
+        turns.received, turns.notices, turns.noticed = iter(received), iter(notices), bool(notices)
         if received or notices:
             self.turns += 1
             self.watch()
@@ -224,8 +225,9 @@ class Loop:
                 calls, self._posted = self._posted, []
             for call in calls:
                 self._make(call)
-        for call in self._timers.due(time.monotonic()):
-            self._make(call)
+        if self._timers.heap:
+            for call in self._timers.due():
+                self._make(call)
 
     def _make(self, call: Callable[[], None]) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import time
 from collections.abc import Callable
 
 __all__ = ["Timer", "Timers"]
@@ -38,37 +39,43 @@ class Timers:
     """
 
     def __init__(self) -> None:
-        self._heap: list[Timer] = []
+        self.heap: list[Timer] = []  # for others to see that there is nothing in it
         self._numbers = itertools.count()
         self._cancelled = 0  # in the heap
 
     def __len__(self) -> int:
-        return len(self._heap) - self._cancelled
+        return len(self.heap) - self._cancelled
 
     def at(self, when: float, call: Callable[[], None]) -> Timer:
         timer = Timer(when, next(self._numbers), call, self)
-        heapq.heappush(self._heap, timer)
+        heapq.heappush(self.heap, timer)
         return timer
 
     def cancelled(self) -> None:
         """A timer: it is nothing any more."""
         self._cancelled += 1
-        if self._cancelled > _FEW and self._cancelled * 2 > len(self._heap):
-            self._heap = [timer for timer in self._heap if timer.call is not None]
-            heapq.heapify(self._heap)
+        if self._cancelled > _FEW and self._cancelled * 2 > len(self.heap):
+            self.heap = [timer for timer in self.heap if timer.call is not None]
+            heapq.heapify(self.heap)
             self._cancelled = 0
 
-    def left(self, now: float) -> float | None:
+    def left(self) -> float | None:
         """Seconds until the next call is due; ``None`` if there is none."""
-        heap = self._heap
+        heap = self.heap
+        if not heap:
+            return None
         while heap and heap[0].call is None:
             heapq.heappop(heap)
             self._cancelled -= 1
-        return max(0.0, heap[0].when - now) if heap else None
+        return max(0.0, heap[0].when - time.monotonic()) if heap else None
 
-    def due(self, now: float) -> list[Callable[[], None]]:
-        """Take out what is due at ``now``; what those calls set themselves comes later."""
-        heap, calls = self._heap, []
+    def due(self) -> list[Callable[[], None]]:
+        """Take out what is due now; what those calls set themselves comes later."""
+        heap: list[Timer] = self.heap
+        calls: list[Callable[[], None]] = []
+        if not heap:
+            return calls
+        now = time.monotonic()
         while heap and heap[0].when <= now:
             timer = heapq.heappop(heap)
             if timer.call is None:

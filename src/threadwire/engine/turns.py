@@ -26,7 +26,7 @@ from ..limits import HIGH_WATER
 from ..transport.poller import END, READY, call_each
 from .baton import Baton
 from .clients import Clients
-from .lending import Lender, left
+from .lending import Lender, counting, left
 from .outcomes import as_bytes, as_parts
 
 __all__ = ["Turns"]
@@ -45,6 +45,7 @@ class Turns:
         self._lender = lender
         self.received: Iterator[tuple[Connection, bytes]] = iter(())
         self.notices: Iterator[tuple[Any, int]] = iter(())
+        self.noticed = False  # there are any
 
     def answer(self, baton: Baton[Connection]) -> bool:  # noqa: PLR0912 - inline, for speed
         """Handle all that was read; the frequent case inline."""
@@ -90,11 +91,12 @@ class Turns:
                     replies.append((connection._fd, frame))
                     repliers.append(connection)
                     connection._answered += 1
+                    connection._framed += len(frame)
             elif reply is not None:
                 self._clients.dirty.append(connection)
                 if not self._answer_in_parts(baton, connection, reply, _NONE_LEFT):
                     return False
-        return self._heed_notices(baton)
+        return not self.noticed or self._heed_notices(baton)
 
     def _heed_notices(self, baton: Baton[Connection]) -> bool:
         for key, code in self.notices:
@@ -187,9 +189,8 @@ class Turns:
                 connection._codec.settle()
             elif connection._quick:
                 connection.bytes_received += len(data)
-                messages = connection._codec.messages(data)
-                connection.messages_received += len(messages)
-                if not self._answer_all(baton, connection, iter(messages)):
+                messages = counting(connection, connection._codec.messages(data))
+                if not self._answer_all(baton, connection, messages):
                     return False
                 if not connection._codec.unread or not connection._here:
                     return True

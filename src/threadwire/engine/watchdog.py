@@ -47,7 +47,8 @@ class Watchdog:
         self._threads = threads
         self._handoff_after = handoff_after
         self._on_start = on_start
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._resting = False  # under the lock
         self._stopping = False  # under the lock
         # The watchdog's own.
@@ -71,7 +72,7 @@ class Watchdog:
 
     def wake(self) -> None:
         """A leader: a turn with work has begun, and has been counted."""
-        with self._changed:
+        with self._lock:
             if self._resting:
                 self._resting = False
                 self._changed.notify()

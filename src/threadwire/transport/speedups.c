@@ -10,10 +10,10 @@ gets RuntimeError. So table, events and arena may be used without the GIL. Only 
 everybody; it meets close() at `wake_lock`, whose holders never wait for anything, the GIL
 included. The table owns strong references to the keys.
 
-The GIL is held everywhere but in three places. wait() first asks epoll with the GIL held, for
-giving it up costs more than the question. If something is ready at once it receives with the
-GIL still held (`hold`, the default) or given up; if nothing is, the GIL is given up once for
-both the waiting and the receiving. write() gives it up once if much is offered, or if not
+The GIL is held everywhere but in three places. Where many are at work, wait() first asks epoll
+with the GIL held, for giving it up costs more than the question. If something is ready at once
+it receives with the GIL still held (`hold`, the default) or given up; if nothing is, or it did
+not ask, the GIL is given up once for both the waiting and the receiving. write() gives it up once if much is offered, or if not
 `hold`; send_now() if much is; accept_now() never waits. Without the GIL no Python object is touched: bytes go into the
 arena, one message right behind the other so that small ones stay in the processor's cache, and
 become objects afterwards. If memory runs out then, MemoryError propagates and they are lost.
@@ -76,6 +76,7 @@ typedef struct {
     int wake;         /* the eventfd, -1 once closed; under wake_lock, or busy to read */
     atomic_int epoll; /* -1 once closed; fileno() reads it at any time */
     bool hold;
+    bool crowded; /* the last wait() found several sockets ready, so the next one may, too */
     int read_size, batch;
     Slot *table; /* by descriptor */
     Py_ssize_t slots;
@@ -366,7 +367,7 @@ static PyObject *Poller_wait(PyObject *op, PyObject *timeout) {
     /* What did not fit into the last call comes before anything else may, so that those who
        send a lot do not keep the others waiting. */
     bool from_before = self->next < self->ready;
-    if (!from_before)
+    if (!from_before && (self->crowded || milliseconds == 0))
         error = fetch(self, 0);
     bool ready = self->next < self->ready;
     if (ready ? self->hold : error != 0 || milliseconds == 0) {
@@ -378,6 +379,7 @@ static PyObject *Poller_wait(PyObject *op, PyObject *timeout) {
         count = receive(self, from_before, &data);
         Py_END_ALLOW_THREADS
     }
+    self->crowded = count > 1;
     PyObject *result = NULL;
     if (error == 0 || error == EINTR) {
         result = as_lists(self, count, data);
