@@ -312,12 +312,15 @@ def broadcast(sender: int, number: int) -> bytes:
 class Storm:
     """A server that is talked to, broadcast from and left, and what was found wrong with it."""
 
-    def __init__(self, server: threadwire.Server, work: Work, seed: int, plain: bool) -> None:
+    def __init__(
+        self, server: threadwire.Server, work: Work, seed: int, plain: bool, session: int = SESSION
+    ) -> None:
         self.server = server
         self.work = work
         self.seed = seed
         self.kinds = "qqqqqqqqqqqqqqqnttscgl" if plain else "qqqqqqqqqqqqqqnttsscgglooo"
         self.plain = plain
+        self.session = session
         self.faults: list[str] = []
         self.stop = threading.Event()
         self._lock = threading.Lock()
@@ -359,7 +362,7 @@ class Storm:
         while count > 0 and not self.stop.is_set():
             session += 1
             chance = random.Random(f"{self.seed} {client} {session}")
-            size = min(count, chance.randrange(1, 2 * SESSION))
+            size = min(count, chance.randrange(1, 2 * self.session))
             conversation = Conversation(self, chance, size, f"client {client} session {session}")
             try:
                 conversation.run(chance.choice(self.server.addresses))
@@ -523,19 +526,22 @@ class Weather(NamedTuple):
     pure: bool = False  # the poller in Python
     switching: float | None = None
     most_threads: int | None = None
+    session: int = SESSION
     hasty: bool = True  # clients go back to the loop at once, and nobody is suspected for long
     level: int = logging.INFO
 
 
 WEATHERS = {
-    "plain": Weather(0.1, plain=True),
-    "often": Weather(0.1, 0.0005),
-    "seldom": Weather(0.05, 0.002, framing=threadwire.LengthPrefixed()),
-    "switching": Weather(0.05, switching=1e-5),
+    "plain": Weather(0.08, plain=True),
+    "often": Weather(0.07, 0.0005),
+    "brief": Weather(0.05, session=5),
+    "brief and plain": Weather(0.05, session=5, plain=True),
+    "seldom": Weather(0.03, 0.002, framing=threadwire.LengthPrefixed()),
+    "switching": Weather(0.04, switching=1e-5),
     "two loops": Weather(0.04, loops=2),
     "as it is": Weather(0.01, hasty=False),
     "three loops": Weather(0.05, 0.0005, loops=3, plain=True),
-    "pure": Weather(0.05, pure=True),
+    "pure": Weather(0.03, pure=True),
     "few threads": Weather(0.03, most_threads=2),
     "a line a message": Weather(0.02, level=logging.DEBUG),
 }
@@ -585,7 +591,7 @@ def test_hand_offs_at_every_point(
     )
     batons = [each.baton for each in server._engine._loops]
     assert len(batons) == weather.loops
-    storm = Storm(server, work, seed, weather.plain)
+    storm = Storm(server, work, seed, weather.plain, weather.session)
     share = math.ceil(MESSAGES * weather.share / TALKERS)
     talkers = [threading.Thread(target=storm.talker, args=(n, share)) for n in range(TALKERS)]
     others = [threading.Thread(target=storm.broadcaster, args=(n,)) for n in range(3)]
@@ -634,7 +640,6 @@ def test_drains_between_hand_offs(
             handoff_after=0.0005,
         )
         storm = Storm(server, work, seed, plain=False)
-        storm.kinds += "ll"
         under_way, closing = threading.Semaphore(0), threading.Event()
         clients = [
             threading.Thread(target=drained, args=(storm, n, under_way, closing))
@@ -675,7 +680,7 @@ def drained(
     left = conversation.messages[::-1]
     bursts = 0
     try:
-        with Peer(chance.choice(storm.server.addresses)) as peer:
+        with Peer(storm.server.addresses[client % 2]) as peer:
             while True:
                 with contextlib.suppress(OSError):  # it has ended; what it said is still to be read
                     conversation.burst(peer, [left.pop() for _ in range(conversation.burst_size())])
@@ -683,6 +688,7 @@ def drained(
                 if bursts == 8:
                     under_way.release()
                     if client % 3 == 0:
+                        conversation.burst(peer, [b"l0"] * chance.randrange(3, 12))
                         closing.wait(PATIENCE)
                 while conversation.got + 40 < len(conversation.wanted):
                     if not conversation.hear(peer):

@@ -322,8 +322,9 @@ class Connection(Incoming):
         with self._send_lock:
             if self._pending or self._raw:
                 self._write(b"")
-        if self._unframed is not None:
-            raise self._unframed
+        error = self.take_unframed()
+        if error is not None:
+            raise error
 
     def next_message(self, timeout: float | None = None) -> bytes | None:
         """Own thread: the next message, waiting for it; ``None`` when there are no more.
@@ -462,6 +463,13 @@ class Connection(Incoming):
                     break
         self._sent += len(replies)
         del raw[: len(replies)]
+
+    def take_unframed(self) -> Exception | None:
+        """Owner: why a reply could not be framed; the replies after it are nothing any more."""
+        error, self._unframed = self._unframed, None
+        if error is not None:
+            self._raw = None
+        return error
 
     def put_back(self, rest: memoryview) -> None:
         """What could not be written of what was taken is pending again, before all else."""

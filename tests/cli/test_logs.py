@@ -8,6 +8,8 @@ import math
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -259,10 +261,10 @@ def say(writer: LogWriter, count: int, first: int = 0) -> list[str]:
 
 
 def test_a_line_alone_does_not_wait_for_ever(written: Written) -> None:
-    for n in range(3):
-        (line,) = say(written.writer, 1, n)
-        eventually(lambda: line in written.lines)
-    assert written.lines == ["0", "1", "2"]
+    say(written.writer, 1)
+    eventually(lambda: written.lines == ["0"])
+    say(written.writer, 1, 1)
+    eventually(lambda: written.lines == ["0", "1"])
 
 
 @pytest.mark.usefixtures("patient")
@@ -533,6 +535,34 @@ def test_what_watches_all_records_sees_them(
     assert command.lines() == ["NOW INFO opened", "NOW INFO closed"]
 
 
+@pytest.mark.parametrize("watched", [False, True])
+def test_what_watched_all_records_before_us_goes_on_seeing_them(watched: bool) -> None:
+    program = """if True:
+        import functools, logging, sys
+        own = logging.Logger.callHandlers
+        @functools.wraps(own)
+        def seen(logger, record):
+            print("seen", record.msg.name)
+            own(logger, record)
+        if "watched" in sys.argv:
+            logging.Logger.callHandlers = seen
+        from threadwire import events
+        from threadwire.cli import logs
+        writer = logs.configure(logging.INFO, "human")
+        events.stopped(1, 0)
+        writer.close()
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", program, *(["watched"] if watched else [])],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert done.stdout == "seen stopped\n" * watched
+    assert done.stderr.endswith(" INFO stopped finished=1 cut=0\n")
+
+
 def test_an_event_that_cannot_be_formatted_is_reported_not_raised(
     begin: Begin,
 ) -> None:
@@ -554,13 +584,21 @@ def test_what_is_dropped_without_a_record_is_counted(pipe: tuple[int, int]) -> N
     writer = LogWriter(descriptor, HumanFormatter())
     root = logging.getLogger()
     root.handlers[:] = [writer]
+
+    def tell(count: int) -> None:
+        for n in range(count):
+            assert writer.tell(logging.INFO, "opened", {"connection": n, "text": "x" * 100})
+
     try:
-        for n in range(limits.LOG_QUEUE.whole + 5000):  # never blocks, though nobody reads
-            assert writer.tell(logging.INFO, "opened", {"connection": n, "text": "x" * 50})
+        tell(logs._WRITE_LINES)  # more than a pipe holds, so that writing them does not end
+        eventually(lambda: writer._writing and not writer._lines)
+        tell(limits.LOG_QUEUE.whole)
+        assert writer._dropped == 0
+        tell(5000)
     finally:
         root.removeHandler(writer)
     assert len(writer._lines) == limits.LOG_QUEUE.whole
-    assert writer._dropped > 0
+    assert writer._dropped == 5000
     os.close(reader)
     close(writer)
 

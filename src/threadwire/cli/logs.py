@@ -129,8 +129,8 @@ class JsonFormatter(LineFormatter):
 class LogWriter(logging.Handler):
     """Writes lines to a descriptor from a thread of its own.
 
-    The queue, the count of dropped lines and the phase belong to the holder of
-    ``_lock``, which is ``_changed``'s.
+    The queue, the count of dropped lines, the phase and who waits for what belong to
+    the holder of ``_lock``, which is ``_changed``'s.
     """
 
     def __init__(

@@ -176,9 +176,9 @@ class Clients:
             data = connection.take_pending()
             replies.append((connection._fd, data))
             repliers.append(connection)
-            if connection._unframed is not None:
-                connection._raw = None
-                self.fail(connection, connection._unframed)
+            error = connection.take_unframed()
+            if error is not None:
+                self.fail(connection, error)
         elif connection not in repliers:
             self._step_aside(connection)
 
@@ -227,7 +227,7 @@ class Clients:
                 self._release(connection)
         elif farewell is not None:
             pass
-        elif connection._pending:
+        elif connection._pending or connection._raw:
             self._watch(connection, WRITE)
         elif connection.is_over():
             self._bid_farewell(connection)

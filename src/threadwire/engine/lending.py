@@ -101,6 +101,7 @@ class Lender:
             if not crowded:
                 self._lent += 1
         if crowded:
+            self._write_pending(connection)
             self._waiting[connection] = first
             return
         connection.own(None)
@@ -130,9 +131,11 @@ class Lender:
                     client._quick = False
         self._wary_until = now + _WARY_SECONDS
         self._clients.let_go(connection)
-        if (connection._pending or connection._raw) and connection._send_lock.acquire(
-            blocking=False
-        ):
+        self._write_pending(connection)
+
+    def _write_pending(self, connection: Connection) -> None:
+        """Send what is ready as far as there is room; its thread sends the rest."""
+        if connection._send_lock.acquire(blocking=False):
             try:
                 connection.write_pending_now()
             finally:
