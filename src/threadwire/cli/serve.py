@@ -76,8 +76,8 @@ def serve(
     """Serve HANDLER, a function of the module MODULE, found from the current directory.
 
     A handler takes a message (bytes) and returns the reply; it may block as long as it
-    likes, since every client has a thread of its own. Without one, the service is the
-    classic exercise's: every message comes back reversed.
+    likes: its client then has a thread of its own, and no other one waits. When none is
+    named, the service is the classic exercise's: every message comes back reversed.
 
     Connections and errors are logged to standard error, a line each. SIGINT and SIGTERM
     stop it: begun messages are finished, within --drain-timeout; a second signal cuts them.

@@ -242,7 +242,7 @@ class Turns:
                         ),
                     )
                     return True
-                begun = time.monotonic() if telling else 0.0
+                begun, before = time.monotonic() if telling else 0.0, len(replies)
                 reply = _NOTHING_YET
                 enter(connection)
                 try:
@@ -250,17 +250,17 @@ class Turns:
                     leave()
                 except BaseException as error:  # noqa: BLE001 - as above
                     return self._stumbled(baton, connection, reply, error, messages)
-                sent = 0
                 if type(reply) is bytes:
-                    sent = len(reply)
-                    room -= sent
+                    room -= len(reply)
                     replies.append(reply)
                 elif reply is not None:
-                    if not self._answer_in_parts(baton, connection, reply, messages):
+                    if not self._answer_in_parts(baton, connection, reply, messages, room):
                         return False
                     if not connection._here:
                         return True
+                    room -= sum(map(len, replies[before:]))
                 if telling:
+                    sent = sum(len(connection._codec.encode(reply)) for reply in replies[before:])
                     events.message(connection, len(message), sent, time.monotonic() - begun)
         except BaseException as error:  # noqa: BLE001 - framings, and replies that are none
             self._clients.fail(connection, error)
@@ -272,13 +272,13 @@ class Turns:
         connection: Connection,
         reply: object,
         messages: Iterator[bytes],
+        room: int = HIGH_WATER.whole,
     ) -> bool:
-        """Send several replies as they come: pending here, as long as they come quickly.
+        """Collect several replies as they come, as long as they come quickly.
 
         ``messages`` are those that follow. What goes wrong with a part is left to a thread.
         """
         replies = connection.replies()
-        room = HIGH_WATER.whole
         try:
             parts = as_parts(reply)
         except BaseException as error:  # noqa: BLE001 - as above
