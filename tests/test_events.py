@@ -114,6 +114,25 @@ def test_a_record_says_whence_it_comes(caplog: pytest.LogCaptureFixture) -> None
     assert record.args == ()
 
 
+def test_a_logging_handler_that_fails_is_reported_not_raised(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("no space left")
+
+    failing = Failing()
+    events.logger.addHandler(failing)
+    try:
+        emit(logging.WARNING, "stuck")
+        assert "OSError: no space left" in capsys.readouterr().err
+        monkeypatch.setattr(logging, "raiseExceptions", False)
+        emit(logging.WARNING, "stuck")
+        assert capsys.readouterr().err == ""
+    finally:
+        events.logger.removeHandler(failing)
+
+
 def test_who_is_asked_first_may_take_an_event_without_a_record(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

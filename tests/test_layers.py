@@ -22,7 +22,7 @@ LAYERS = [
     {"units", "limits", "address"},
     {"framing"},
     {"transport"},
-    {"events", "incoming", "connection", "handler", "engine"},
+    {"events", "incoming", "outgoing", "connection", "handler", "engine"},
     {"reversing", "server", "machine"},
     {"pipeline"},
     {"client"},

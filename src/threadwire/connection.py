@@ -13,13 +13,6 @@ Every field has one of these beside it:
   only at their boundaries.
 - *state lock*: whoever holds ``_state_lock``; it is never held while waiting.
 
-Replies that could not be written yet
--------------------------------------
-``_pending`` holds whole frames (and perhaps the rest of one) that the owner has put there
-and nobody has written, ``_raw`` replies that come after them and are still to be framed. The
-owner appends; only a holder of the send lock removes. Whoever writes anything writes what is
-pending first, so the order of an owner's replies is kept.
-
 How it is told things
 ---------------------
 ``close()``, a drain and a cut come from any thread. None of them closes the descriptor:
@@ -48,8 +41,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .address import Address
 from .errors import CloseReason, ConnectionClosed, TimeLimitError, UsageError
 from .framing import BytesLike, Codec, require_bytes
-from .incoming import Incoming
 from .limits import READ_SIZE
+from .outgoing import Outgoing
 from .transport import Stream
 
 if TYPE_CHECKING:
@@ -66,7 +59,7 @@ class Home(Protocol):
         """Any thread: have a look at it, its state has changed."""
 
 
-class Connection(Incoming):
+class Connection(Outgoing):
     """One accepted connection, as handlers see it.
 
     id
@@ -81,11 +74,9 @@ class Connection(Incoming):
 
     __slots__ = (
         "_aborted",
-        "_answered",
         "_close_reason",
         "_farewell",
         "_fd",
-        "_framed",
         "_here",
         "_home",
         "_idle",
@@ -93,22 +84,17 @@ class Connection(Incoming):
         "_opened_clock",
         "_own",
         "_parked",
-        "_pending",
         "_proven",
         "_quick",
-        "_raw",
         "_receive_lock",
         "_released",
-        "_send_lock",
-        "_sent",
+        "_rest",
         "_state",
         "_state_lock",
         "_strikes",
         "_thread",
         "_timer",
-        "_unframed",
         "_write_timeout",
-        "_written",
         "id",
         "opened_at",
         "peer",
@@ -134,10 +120,6 @@ class Connection(Incoming):
         self._write_timeout = write_timeout  # constant
         self._state: dict[str, Any] | None = None  # the user's; made by the state lock's holder
 
-        # In two parts each: what the loop writes the short way, and all else.
-        self._answered = self._framed = 0  # owner: messages and bytes
-        self._sent = self._written = 0  # send lock: messages and bytes
-
         self._here = False  # loop: it is the one that serves it
         self._interest = 0  # loop: what its poller waits for on this connection
         self._proven = False  # loop: its handler has been quick once, and not slow since
@@ -145,15 +127,13 @@ class Connection(Incoming):
         self._timer: Timer | None = None  # loop: what is due if nothing happens before
         self._farewell: Farewell | None = None  # loop: how far its ending has come
 
-        self._send_lock = threading.Lock()
-        self._pending: list[bytes | memoryview] | None = None  # owner appends, send lock removes
-        # Replies that have no framing yet; the same. They come after what is pending.
-        self._raw: list[bytes] | None = None
-        self._unframed: Exception | None = None  # send lock to set: what one of them raised
+        # Loop: what is still to be answered when the peer has taken the replies so far.
+        self._rest: tuple[Iterator[bytes] | None, Iterator[bytes]] | None = None
         # Held by the one thread that receives; a session's alone.
         self._receive_lock = threading.Lock() if session else None
 
-        self._state_lock = threading.Lock()
+        # One that may be taken again: the collector can run a finalizer that closes this.
+        self._state_lock = threading.RLock()
         self._own = session  # state lock: a thread of its own serves it
         self._thread: int | None = None  # state lock: that thread's ident
         self._idle = False  # state lock: the own thread may wait in a read, nothing begun
@@ -173,14 +153,6 @@ class Connection(Incoming):
     @property
     def local(self) -> Address:
         return self._stream.local
-
-    @property
-    def messages_sent(self) -> int:
-        return self._answered + self._sent
-
-    @property
-    def bytes_sent(self) -> int:
-        return self._framed + self._written
 
     @property
     def state(self) -> dict[str, Any]:
@@ -291,14 +263,16 @@ class Connection(Incoming):
             require_bytes(message)
             message = bytes(message)
         data = self._codec.encode(message)
-        with self._send_lock:
-            self._write(data)
-            self._sent += 1
-            self._written += len(data)
-        with self._state_lock:
-            parked = self._parked
-        if parked:
-            self._home.attend(self)
+        try:
+            with self._send_lock:
+                self._write(data)
+                self._sent += 1
+                self._written += len(data)
+        finally:
+            with self._state_lock:
+                parked = self._parked
+            if parked:
+                self._home.attend(self)
 
     # For the engine: a thread of its own.
 
@@ -377,18 +351,6 @@ class Connection(Incoming):
 
     # For the engine: the loop, when it is the owner.
 
-    def pending(self) -> list[bytes | memoryview]:
-        """Where frames are put that the loop is going to write."""
-        if self._pending is None:
-            self._pending = []
-        return self._pending
-
-    def replies(self) -> list[bytes]:
-        """Where replies are put that the loop is going to frame and write."""
-        if self._raw is None:
-            self._raw = []
-        return self._raw
-
     def note_quick(self) -> None:
         """The loop: messages may be handled the short way, if nothing is in the way."""
         with self._state_lock:
@@ -428,52 +390,6 @@ class Connection(Incoming):
             self._send_lock.release()
 
     # Send lock held.
-
-    def take_pending(self, data: bytes = b"") -> bytes | memoryview:
-        """Take out what is pending, followed by ``data``, for the caller to write."""
-        if self._raw:
-            self._frame_raw()
-        pending = self._pending
-        if not pending:
-            return data
-        taken = pending[:]  # the owner may append meanwhile
-        del pending[: len(taken)]
-        for part in taken:
-            if type(part) is bytes:  # else the rest of what was counted before
-                self._written += len(part)
-        if data:
-            taken.append(data)
-        return taken[0] if len(taken) == 1 else b"".join(taken)
-
-    def _frame_raw(self) -> None:
-        """Make the replies that have no framing yet pending, up to one that cannot be framed."""
-        raw, pending = self._raw, self.pending()
-        if raw is None or self._unframed is not None:
-            return
-        replies = raw[:]  # the owner may append meanwhile
-        try:
-            pending.append(self._codec.encode_all(replies))
-        except Exception:  # noqa: BLE001 - which one it was is found out now
-            for sent, reply in enumerate(replies):
-                try:
-                    pending.append(self._codec.encode(reply))
-                except Exception as error:  # noqa: BLE001 - the owner's to explain
-                    self._unframed = error
-                    del replies[sent:]
-                    break
-        self._sent += len(replies)
-        del raw[: len(replies)]
-
-    def take_unframed(self) -> Exception | None:
-        """Owner: why a reply could not be framed; the replies after it are nothing any more."""
-        error, self._unframed = self._unframed, None
-        if error is not None:
-            self._raw = None
-        return error
-
-    def put_back(self, rest: memoryview) -> None:
-        """What could not be written of what was taken is pending again, before all else."""
-        self.pending().insert(0, rest)
 
     def write_pending_now(self) -> None:
         """Write what is pending as far as there is room."""

@@ -58,7 +58,7 @@ class CloseReason(enum.StrEnum):
     FRAMING_ERROR = "framing-error"  # the peer's bytes broke the framing
     MESSAGE_TOO_LARGE = "message-too-large"  # the peer's message exceeded max_message
     WRITE_TIMEOUT = "write-timeout"  # the peer did not read for write_timeout
-    NO_THREAD = "no-thread"  # its handler needed a thread, and the system had none to give
+    NO_CAPACITY = "no-capacity"  # the system had no thread, or memory, to serve it with
     DRAINED = "drained"  # the server is closing; nothing was under way here
     CUT = "cut"  # the server is closing, and the drain's deadline had passed
 

@@ -10,6 +10,7 @@ but never one whose record anybody else would see.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -77,20 +78,30 @@ def _escape(character: str) -> str:
 
 
 def emit(level: int, name: str, *, exception: BaseException | None = None, **fields: Any) -> None:
-    """Log one event with its facts; with ``exception``, its traceback goes along."""
-    if not logger.isEnabledFor(level):
-        return
-    exc_info = None
-    if exception is not None:
-        exc_info = (type(exception), exception, exception.__traceback__)
-    elif (short := shortcut) is not None and short(level, name, fields):
-        return
-    # As logger.log does, without looking for the caller on the stack: it is this function.
-    here = emit.__code__
-    file, line, function = here.co_filename, here.co_firstlineno, here.co_name
-    event = Event(name, fields)
-    record = logger.makeRecord(logger.name, level, file, line, event, (), exc_info, function)
-    logger.handle(record)
+    """Log one event with its facts; with ``exception``, its traceback goes along.
+
+    Raises nothing: a logging handler that fails, as on a full disk, is no reason to stop serving.
+    """
+    try:
+        if not logger.isEnabledFor(level):
+            return
+        exc_info = None
+        if exception is not None:
+            exc_info = (type(exception), exception, exception.__traceback__)
+        elif (short := shortcut) is not None and short(level, name, fields):
+            return
+        # As logger.log does, without looking for the caller on the stack: it is this function.
+        here = emit.__code__
+        file, line, function = here.co_filename, here.co_firstlineno, here.co_name
+        event = Event(name, fields)
+        record = logger.makeRecord(logger.name, level, file, line, event, (), exc_info, function)
+        logger.handle(record)
+    except Exception:  # noqa: BLE001 - it goes where logging itself reports such things
+        if logging.raiseExceptions:
+            import traceback
+
+            with contextlib.suppress(Exception):
+                traceback.print_exc()
 
 
 def opened(connection: Connection) -> None:
@@ -142,10 +153,10 @@ def handler_failed(connection: Connection, handler: str, error: BaseException) -
     )
 
 
-def no_thread(connection: Connection, error: BaseException) -> None:
+def no_capacity(connection: Connection, error: BaseException) -> None:
     emit(
         logging.WARNING,
-        "no-thread",
+        "no-capacity",
         connection=connection.id,
         peer=connection.peer,
         error=type(error).__name__,

@@ -465,12 +465,15 @@ def test_whoever_replaces_the_log_has_it(begin: Begin) -> None:
 def test_a_logger_that_keeps_its_records_to_itself(begin: Begin) -> None:
     command = begin()
     seen = Seen()
-    events.logger.addHandler(seen)
     events.logger.propagate = False
-    emit(logging.INFO, "opened")
-    events.logger.removeHandler(seen)
-    events.logger.propagate = True
-    assert seen.events == ["opened"]
+    try:
+        emit(logging.INFO, "opened")
+        events.logger.addHandler(seen)
+        emit(logging.INFO, "closed")
+        events.logger.removeHandler(seen)
+    finally:
+        events.logger.propagate = True
+    assert seen.events == ["closed"]
     assert command.lines() == []
 
 

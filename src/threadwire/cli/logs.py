@@ -172,7 +172,6 @@ class LogWriter(logging.Handler):
             or logger.handlers
             or logger.filters
             or not logger.propagate
-            or logger.parent is not _ROOT
             or getLogRecordFactory() is not LogRecord
             or Logger.makeRecord is not _MAKE
             or Logger.handle is not _HANDLE

@@ -51,7 +51,9 @@ class Clients:
         self.repliers: list[Connection] = []
         self.batched: list[Connection] = []  # connections whose replies the next flush frames
         self.dirty: list[Connection] = []  # connections that it looks at, too
-        self.guessing: list[tuple[Connection, bytes]] = []  # codecs that have waited long enough
+        # Connections that have something to do in the next turn without having been read from:
+        # their codecs have waited long enough, or their peers have taken the replies so far.
+        self.recalled: list[tuple[Connection, bytes]] = []
         self.leaving: set[Connection] = set()  # not released yet: somebody has still to leave
 
     # Coming and going.
@@ -70,6 +72,11 @@ class Clients:
         connection._here = False
         self.here.discard(connection)
         self._cancel_timer(connection)
+
+    def cut(self, connection: Connection) -> None:
+        """The loop ends, and the connection with it."""
+        connection.abort(CloseReason.CUT)
+        self._release(connection)
 
     def look_at(self, connection: Connection) -> None:
         """Its state has changed: it is to close, or to drain, or a sender has left."""
@@ -152,8 +159,13 @@ class Clients:
             try:
                 frame = connection._codec.encode_all(raw)
             except Exception:  # noqa: BLE001 - found out again the long way
-                frame = None
-            if frame is not None and not connection._pending and connection._unframed is None:
+                frame = b""
+            if (
+                type(frame) is bytes
+                and frame
+                and not connection._pending
+                and connection._unframed is None
+            ):
                 connection._raw = None
                 connection._sent += len(raw)
                 connection._written += len(frame)
@@ -229,6 +241,10 @@ class Clients:
             pass
         elif connection._pending or connection._raw:
             self._watch(connection, WRITE)
+        elif connection._rest is not None:
+            self._watch(connection, 0)
+            if (connection, b"") not in self.recalled:
+                self.recalled.append((connection, b""))
         elif connection.is_over():
             self._bid_farewell(connection)
         else:
@@ -245,7 +261,7 @@ class Clients:
 
     def _guess(self, connection: Connection) -> None:
         connection._timer = None
-        self.guessing.append((connection, b""))  # for the turn to come, where handlers are called
+        self.recalled.append((connection, b""))
 
     def _cancel_timer(self, connection: Connection) -> None:
         if connection._timer is not None:
@@ -258,7 +274,12 @@ class Clients:
             return
         connection._interest = interest
         if not before:
-            self._poller.add(connection._stream.socket, connection, interest)
+            try:
+                self._poller.add(connection._stream.socket, connection, interest)
+            except OSError as error:
+                connection._interest = 0
+                events.no_capacity(connection, error)
+                connection.abort(CloseReason.NO_CAPACITY)
         elif not interest:
             self._poller.remove(connection._fd)
         else:
@@ -275,8 +296,11 @@ class Clients:
         if connection._peer_gone:
             self._release(connection)
             return
-        connection._farewell = Farewell(connection, self._write_timeout, self._release)
-        self._watch(connection, READ if connection._farewell.begin(self._timers) else 0)
+        farewell = Farewell(connection, self._write_timeout, self._release)
+        connection._farewell = farewell
+        reading = farewell.begin(self._timers)
+        if connection._here:  # it may be over already
+            self._watch(connection, READ if reading else 0)
 
     def _release(self, connection: Connection) -> None:
         """The descriptor is freed, now or as soon as whoever was woken has left."""

@@ -49,9 +49,9 @@ class Farewell:
         self._connection = connection
         self._release = release
         self._left = LINGER_BYTES.whole
-        self._unsent = -1
-        self._progress = time.monotonic()
-        self._deadline = self._progress + (write_timeout or math.inf)
+        self._unsent = -1  # not known yet
+        self._progress = 0.0
+        self._deadline = time.monotonic() + (write_timeout or math.inf)
         self._timer: Timer | None = None
 
     def begin(self, timers: Timers) -> bool:
@@ -102,5 +102,5 @@ class Farewell:
         now = time.monotonic()
         unsent = self._connection._stream.unsent_bytes() if self._unsent else 0
         if unsent != self._unsent:
-            self._unsent, self._progress = unsent, now if self._unsent != -1 else self._progress
+            self._unsent, self._progress = unsent, now
         return now >= min(self._deadline, self._progress + LINGER_TIMEOUT.default)

@@ -110,8 +110,8 @@ class Lender:
         except BaseException as error:  # noqa: BLE001 - no thread or no memory to be had
             with self._lock:
                 self._lent -= 1
-            events.no_thread(connection, error)
-            connection.disown(CloseReason.NO_THREAD)
+            events.no_capacity(connection, error)
+            connection.disown(CloseReason.NO_CAPACITY)
             connection._here = True
             self._clients.here.add(connection)
             self._clients.dirty.append(connection)

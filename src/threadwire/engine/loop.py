@@ -76,7 +76,9 @@ class Loop:
         write_timeout: float | None,
         released: Callable[[Connection], None],
     ) -> None:
-        self._lock = threading.Lock()
+        # One that may be taken again: the collector can run a finalizer that posts, and a
+        # signal's handler can interrupt a post.
+        self._lock = threading.RLock()
         self._posted: list[Callable[[], None]] = []  # under the lock
         self._asleep = False  # under the lock to set: the leader may wait in the poller
         self._closed = False  # under the lock: nobody leads any more
@@ -174,22 +176,24 @@ class Loop:
         ``departed`` is what the former leader is stuck with.
         """
         baton.leader = threading.get_ident()
-        if departed is not None:
-            self._lender.part_with(departed)
         while not self._stopping:
             try:
+                if departed is not None:
+                    gone, departed = departed, None
+                    self._lender.part_with(gone)
+                    self._clients.flush()  # what the turn had ready waits no longer
                 if not self._turns.answer(baton):
                     return
                 self._clients.flush()
                 self._make_posted_calls()
                 if not self._stopping:
                     self._receive()
-            except Exception as error:  # noqa: BLE001 - nobody else could lead on
+            except BaseException as error:  # noqa: BLE001 - nobody else could lead on
                 if not self._recover(baton, error):
                     return
         self._end()
 
-    def _recover(self, baton: Baton[Connection], error: Exception) -> bool:
+    def _recover(self, baton: Baton[Connection], error: BaseException) -> bool:
         """Something unforeseen was raised; whether the baton is still held."""
         events.engine_failed(error)
         try:
@@ -205,14 +209,14 @@ class Loop:
         clients = self._clients
         timeout = self._timers.left() if self._timers.heap else None
         with self._lock:
-            if self._posted or clients.dirty or clients.guessing:
+            if self._posted or clients.dirty or clients.recalled:
                 timeout = 0.0
             self._asleep = True
         received, notices = self._poller.wait(timeout)
         self._asleep = False  # a post that still sees True wakes for nothing
-        if clients.guessing:
-            received += clients.guessing
-            clients.guessing = []
+        if clients.recalled:
+            received += clients.recalled
+            clients.recalled = []
         turns = self._turns
         turns.received, turns.notices, turns.noticed = iter(received), iter(notices), bool(notices)
         if received or notices:
@@ -232,7 +236,7 @@ class Loop:
     def _make(self, call: Callable[[], None]) -> None:
         try:
             call()
-        except Exception as error:  # noqa: BLE001 - the other calls are still to be made
+        except BaseException as error:  # noqa: BLE001 - the other calls are still to be made
             events.engine_failed(error)
 
     def never_led(self) -> None:
@@ -249,6 +253,8 @@ class Loop:
             calls, self._posted = self._posted, []
         for call in calls:
             self._make(call)
+        for connection in list(self._clients.here):
+            self._clients.cut(connection)
         for connection in list(self._clients.leaving):
             self.take_back(connection)
         self._poller.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from .. import events
 from ..connection import Connection
@@ -12,7 +13,9 @@ from ..framing import require_bytes
 from ..handler import Handler
 from ..incoming import reason_of
 
-__all__ = ["as_bytes", "as_parts", "closing", "explain"]
+_Parts = TypeVar("_Parts")
+
+__all__ = ["as_bytes", "as_parts", "closing", "each_part", "explain", "resumed"]
 
 
 def as_parts(reply: object) -> Iterator[bytes]:
@@ -21,7 +24,7 @@ def as_parts(reply: object) -> Iterator[bytes]:
     Raises UsageError for what a handler may not return. What the parts are is looked at
     when they are sent.
     """
-    if isinstance(reply, bytearray | memoryview):
+    if isinstance(reply, bytes | bytearray | memoryview):
         return iter((bytes(reply),))
     if isinstance(reply, str) or not isinstance(reply, Iterable):
         hint = "; encode text first, as in text.encode()" if isinstance(reply, str) else ""
@@ -40,8 +43,27 @@ def as_bytes(reply: object) -> bytes:
     return bytes(reply)  # type: ignore[call-overload,no-any-return]
 
 
+def each_part(reply: object) -> Iterator[bytes]:
+    """The single replies in what a handler returned, other than bytes, as bytes.
+
+    Nothing of the user's runs before the first is asked for. What goes wrong is raised
+    then; closing this closes what it iterates.
+    """
+    with closing(as_parts(reply)) as parts:
+        for part in parts:
+            yield as_bytes(part)
+
+
+def resumed(part: bytes | None, parts: Iterator[bytes]) -> Iterator[bytes]:
+    """``parts``, preceded by one that was taken out; closing it closes ``parts``."""
+    with closing(parts):
+        if part is not None:
+            yield part
+        yield from parts
+
+
 @contextlib.contextmanager
-def closing(parts: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
+def closing(parts: _Parts) -> Iterator[_Parts]:
     """A generator that was not used up still has its own ``finally`` to run."""
     try:
         yield parts
@@ -61,7 +83,5 @@ def explain(connection: Connection, handler: Handler, error: BaseException) -> C
     if isinstance(error, ConnectionClosed) and error.connection is connection:
         # Nobody is left to talk to: the ordinary way for a session to end.
         return connection.end_reason or CloseReason.PEER_RESET
-    # A logging handler that fails must not keep the connection from being closed.
-    with contextlib.suppress(Exception):
-        events.handler_failed(connection, handler.name, error)
+    events.handler_failed(connection, handler.name, error)
     return CloseReason.HANDLER_FAILED

@@ -17,7 +17,7 @@ from ..connection import Connection
 from ..errors import Close, CloseReason
 from ..handler import Handler
 from ..limits import QUIET_SECONDS
-from .outcomes import as_parts, closing, explain
+from .outcomes import closing, each_part, explain
 
 __all__ = ["Step", "answer", "send_answer", "serve_alone", "serve_session"]
 
@@ -77,7 +77,7 @@ def send_answer(connection: Connection, reply: object) -> None:
     if type(reply) is bytes:
         connection.send_reply(reply)
     elif reply is not None:
-        with closing(as_parts(reply)) as parts:
+        with closing(each_part(reply)) as parts:
             for part in parts:
                 connection.send_reply(part)
 

@@ -23,16 +23,16 @@ from ..connection import Connection
 from ..errors import CloseReason
 from ..handler import Handler
 from ..limits import HIGH_WATER
+from ..outgoing import require_frame
 from ..transport.poller import END, READY, call_each
 from .baton import Baton
 from .clients import Clients
 from .lending import Lender, counting, left
-from .outcomes import as_bytes, as_parts
+from .outcomes import closing, each_part, resumed
 
 __all__ = ["Turns"]
 
 _NOTHING_YET: Any = object()  # a handler has not returned
-_NO_MORE: Any = object()  # an iterable is used up
 _NONE_LEFT: Iterator[bytes] = iter(())
 
 
@@ -85,6 +85,8 @@ class Turns:
             if type(reply) is bytes:
                 try:
                     frame = connection._codec.encode(reply)
+                    if type(frame) is not bytes:
+                        require_frame(frame)
                 except BaseException as error:  # noqa: BLE001
                     self._clients.fail(connection, error)
                 else:
@@ -94,7 +96,7 @@ class Turns:
                     connection._framed += len(frame)
             elif reply is not None:
                 self._clients.dirty.append(connection)
-                if not self._answer_in_parts(baton, connection, reply, _NONE_LEFT):
+                if not self._answer_all(baton, connection, _NONE_LEFT, each_part(reply)):
                     return False
         return not self.noticed or self._heed_notices(baton)
 
@@ -131,7 +133,7 @@ class Turns:
         and the rest of the messages this thread's to handle.
         """
         codec, plain = connection._codec, self._handler.plain
-        if not data or plain is None:
+        if not data or plain is None or connection._rest is not None:
             return self._answer_any(baton, connection, data)
         try:
             messages = codec.messages(data)
@@ -146,60 +148,56 @@ class Turns:
         baton.enter(connection)
         try:
             odd = call_each(plain, rest, connection.replies(), baton.place, HIGH_WATER.whole)
-            reply = odd and odd[0]
+            reply = odd and each_part(odd[0])
             baton.leave()
         except BaseException as error:  # noqa: BLE001 - as above
-            return self._stumbled(baton, connection, reply, error, rest)
-        if reply is not None or length_hint(rest) or codec.unread:
-            return self._answer_rest(baton, connection, reply, rest)
-        return True
-
-    def _answer_rest(
-        self,
-        baton: Baton[Connection],
-        connection: Connection,
-        reply: object,
-        messages: Iterator[bytes],
-    ) -> bool:
-        """What a run has left: several replies to a message, too many of them, half a message."""
+            return self._stumbled(baton, connection, reply, error, left(connection, rest))
+        if reply is None and not length_hint(rest) and not codec.unread:
+            return True
         self._clients.dirty.append(connection)
-        if reply is not None and not self._answer_in_parts(baton, connection, reply, messages):
-            return False
-        if not connection._here:
+        if reply is None and length_hint(rest):  # the replies are many
+            connection._rest = None, left(connection, rest)
             return True
-        if reply is None and length_hint(messages):
-            self._lender.lend(connection, self._lender.step(connection, messages))
-            return True
-        if not self._answer_all(baton, connection, messages):
-            return False
-        if not connection._codec.unread or not connection._here:
-            return True
-        return self._answer_decoded(baton, connection)
+        return self._answer_all(baton, connection, left(connection, rest), reply) and (
+            self._answer_what_follows(baton, connection)
+        )
 
     def _answer_any(self, baton: Baton[Connection], connection: Connection, data: bytes) -> bool:
-        """Handle what was read, in whatever state the connection and its codec are."""
+        """Handle what was read, in whatever state the connection and its codec are.
+
+        No data: the connection was called back, see :attr:`Clients.recalled`.
+        """
         if connection._farewell is not None:
             connection._farewell.received(len(data))
             return True
         if not connection._here:  # lent within this turn
             return True
         self._clients.dirty.append(connection)
+        codec = connection._codec
         try:
-            if not data:  # no more has come in the time that the codec wanted to wait
-                connection._codec.settle()
+            if connection._rest is not None:
+                (parts, messages), connection._rest = connection._rest, None
+            elif not data:
+                codec.settle()
+                return self._answer_decoded(baton, connection)
             elif connection._quick:
                 connection.bytes_received += len(data)
-                messages = counting(connection, connection._codec.messages(data))
-                if not self._answer_all(baton, connection, messages):
-                    return False
-                if not connection._codec.unread or not connection._here:
-                    return True
+                parts, messages = None, counting(connection, codec.messages(data))
             else:
                 connection.feed(data)
+                return self._answer_decoded(baton, connection)
         except BaseException as error:  # noqa: BLE001 - a framing of the user's
             self._clients.fail(connection, error)
             return True
-        return self._answer_decoded(baton, connection)
+        return self._answer_all(baton, connection, messages, parts) and (
+            self._answer_what_follows(baton, connection)
+        )
+
+    def _answer_what_follows(self, baton: Baton[Connection], connection: Connection) -> bool:
+        """After a chunk's messages: find out what is wrong with the bytes behind, if anything."""
+        if connection._here and connection._rest is None and connection._codec.unread:
+            return self._answer_decoded(baton, connection)
+        return True
 
     def _answer_decoded(self, baton: Baton[Connection], connection: Connection) -> bool:
         """Handle all that has been fed; with a thread of its own if the client is suspect."""
@@ -207,13 +205,12 @@ class Turns:
         if self._lender.suspects(connection):
             try:
                 message = next(decoded, None)
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:  # noqa: BLE001 - as above
                 self._clients.fail(connection, error)
                 return True
             if message is not None:
-                self._lender.lend(
-                    connection, self._lender.step(connection, chain((message,), decoded))
-                )
+                step = self._lender.step(connection, chain((message,), decoded))
+                self._lender.lend(connection, step)
             return True
         if not self._answer_all(baton, connection, decoded):
             return False
@@ -221,89 +218,72 @@ class Turns:
             connection.note_quick()
         return True
 
-    def _answer_all(
-        self, baton: Baton[Connection], connection: Connection, messages: Iterator[bytes]
-    ) -> bool:
-        """Handle one message after the other; replies are pending until the turn writes them."""
-        enter, leave, call = baton.enter, baton.leave, self._handler.call
-        telling = events.logger.isEnabledFor(logging.DEBUG)
-        replies = connection.replies()
-        room = HIGH_WATER.whole
-        try:
-            for message in messages:
-                if connection._closing:
-                    connection.messages_received -= 1 + length_hint(messages)
-                    return True
-                if room < 0:
-                    self._lender.lend(
-                        connection,
-                        self._lender.step(
-                            connection, chain((message,), left(connection, messages))
-                        ),
-                    )
-                    return True
-                begun, before = time.monotonic() if telling else 0.0, len(replies)
-                reply = _NOTHING_YET
-                enter(connection)
-                try:
-                    reply = call(message, connection)
-                    leave()
-                except BaseException as error:  # noqa: BLE001 - as above
-                    return self._stumbled(baton, connection, reply, error, messages)
-                if type(reply) is bytes:
-                    room -= len(reply)
-                    replies.append(reply)
-                elif reply is not None:
-                    if not self._answer_in_parts(baton, connection, reply, messages, room):
-                        return False
-                    if not connection._here:
-                        return True
-                    room -= sum(map(len, replies[before:]))
-                if telling:
-                    sent = sum(len(connection._codec.encode(reply)) for reply in replies[before:])
-                    events.message(connection, len(message), sent, time.monotonic() - begun)
-        except BaseException as error:  # noqa: BLE001 - framings, and replies that are none
-            self._clients.fail(connection, error)
-        return True
-
-    def _answer_in_parts(
+    def _answer_all(  # noqa: PLR0912 - one loop, in which any step may lose the baton
         self,
         baton: Baton[Connection],
         connection: Connection,
-        reply: object,
         messages: Iterator[bytes],
-        room: int = HIGH_WATER.whole,
+        parts: Iterator[bytes] | None = None,
     ) -> bool:
-        """Collect several replies as they come, as long as they come quickly.
+        """Handle one message after the other, until there are no more or the replies are many.
 
-        ``messages`` are those that follow. What goes wrong with a part is left to a thread.
+        ``parts`` is what is left of the reply to the one before; each is collected as it
+        comes. ``messages`` counts them when they are taken.
         """
-        replies = connection.replies()
-        try:
-            parts = as_parts(reply)
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._clients.fail(connection, error)
-            return True
-        while room >= 0:
-            part: Any = _NOTHING_YET
+        telling = events.logger.isEnabledFor(logging.DEBUG)
+        encode, replies = connection._codec.encode, connection.replies()
+        room = HIGH_WATER.whole
+        size, sent, begun = -1, 0, 0.0  # of the message that is answered, to be told
+        while room >= 0 and not connection._closing:
+            reply: Any = _NOTHING_YET
+            message = None
+            if parts is None:
+                try:
+                    message = next(messages, None)
+                except BaseException as error:  # noqa: BLE001 - the peer's, or a framing's fault
+                    self._clients.fail(connection, error)
+                    return True
+                if message is None:
+                    return True
+                if telling:
+                    size, sent, begun = len(message), 0, time.monotonic()
             baton.enter(connection)
             try:
-                part = next(parts, _NO_MORE)
+                if message is None:
+                    reply = next(parts, None)  # type: ignore[arg-type] # one of the two is there
+                else:
+                    reply = self._handler.call(message, connection)
+                    if reply is not None and type(reply) is not bytes:
+                        reply, parts = None, each_part(reply)
                 baton.leave()
             except BaseException as error:  # noqa: BLE001 - as above
-                if part is not _NOTHING_YET:
-                    part = parts if part is _NO_MORE else chain((part,), parts)
-                return self._stumbled(baton, connection, part, error, messages)
-            if part is _NO_MORE:
-                return True
-            try:
-                sent = as_bytes(part)
-            except BaseException:  # noqa: BLE001 - it will be raised again there
-                parts = chain((part,), parts)
-                break
-            room -= len(sent)
-            replies.append(sent)
-        self._lender.lend(connection, self._lender.step(connection, messages, parts))
+                if reply is not _NOTHING_YET and parts is not None:
+                    reply = resumed(reply, parts)
+                return self._stumbled(baton, connection, reply, error, messages)
+            if reply is not None:
+                room -= len(reply)
+                replies.append(reply)
+                sent += len(encode(reply)) if telling else 0
+            elif message is None:
+                parts = None
+            if telling and parts is None and size >= 0:
+                events.message(connection, size, sent, time.monotonic() - begun)
+        if room < 0:
+            connection._rest = parts, messages
+            return True
+        return self._close_parts(baton, connection, parts)
+
+    def _close_parts(
+        self, baton: Baton[Connection], connection: Connection, parts: Iterator[bytes] | None
+    ) -> bool:
+        """The connection has been closed; a generator still has its own ``finally`` to run."""
+        baton.enter(connection)
+        try:
+            with closing(parts):
+                pass
+            baton.leave()
+        except BaseException as error:  # noqa: BLE001 - as above
+            return self._stumbled(baton, connection, None, error, _NONE_LEFT)
         return True
 
     def _stumbled(
@@ -320,7 +300,6 @@ class Turns:
         except IndexError:
             baton.lost()
         else:
-            connection.messages_received -= length_hint(messages)  # these are not handled
             self._clients.fail(connection, error)
             return True
         connection._strikes += 1

@@ -129,11 +129,11 @@ class Watchdog:
                     events.stuck(error)
                 return
             self._said = False
+        successor = Baton[Any]()  # before, for it might fail
         connection = baton.take()
         if connection is None:
             return
         connection.own(baton.leader)
-        successor = Baton[Any]()
         loop.baton = successor
         baton.note_taken()
         self._successor(lambda: loop.lead(successor, connection))
