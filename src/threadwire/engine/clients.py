@@ -96,7 +96,9 @@ class Clients:
         """It ends by ``error``, after what was replied."""
         if isinstance(error, Close) and error.reply is not None:
             try:
-                connection.replies().append(as_bytes(error.reply))
+                reply = as_bytes(error.reply)
+                connection._codec.encode(reply)  # what that raises is the reason then
+                connection.replies().append(reply)
             except BaseException as worse:  # noqa: BLE001 - even SystemExit ends this client alone
                 error = worse
         connection.note_end(explain(connection, self._handler, error))

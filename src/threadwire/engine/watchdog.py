@@ -92,7 +92,8 @@ class Watchdog:
                     while self._resting and not self._stopping:
                         self._changed.wait()
                     still = 0
-            time.sleep(self._patience() / 2)
+                if not self._stopping:
+                    self._changed.wait(self._patience() / 2)
         if self._successor is not None:
             self._successor(None)
 
