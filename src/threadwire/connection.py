@@ -373,21 +373,19 @@ class Connection(Outgoing):
         then call again.
         """
         with self._state_lock:
-            if not self._released:
-                self._released = True
-                self._stream.shutdown()
-        if not self._send_lock.acquire(blocking=False):
-            return False
-        try:
-            receiving = self._receive_lock
-            if receiving is not None and not receiving.acquire(blocking=False):
-                return False
-            self._stream.close()
-            if receiving is not None:
-                receiving.release()
-            return True
-        finally:
-            self._send_lock.release()
+            self._released = True  # from here on nobody else shuts it down
+        receiving = self._receive_lock
+        if self._send_lock.acquire(blocking=False):
+            try:
+                if receiving is None or receiving.acquire(blocking=False):
+                    self._stream.close()
+                    if receiving is not None:
+                        receiving.release()
+                    return True
+            finally:
+                self._send_lock.release()
+        self._stream.shutdown()
+        return False
 
     # Send lock held.
 

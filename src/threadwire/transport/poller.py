@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 from .portable import ACCEPT, END, READ, READY, WRITE
 
 if TYPE_CHECKING:
-    from ._speedups import Poller, accept_now, call_each, send_now
+    from ._speedups import Poller, accept_now, call_each, hang_up, send_now
 
     TWIN: str
 elif os.environ.get("THREADWIRE_PURE", "") in ("", "0"):
     try:
-        from ._speedups import Poller, accept_now, call_each, send_now
+        from ._speedups import Poller, accept_now, call_each, hang_up, send_now
 
         TWIN = "c"
     except ImportError:
-        from .portable import Poller, accept_now, call_each, send_now
+        from .portable import Poller, accept_now, call_each, hang_up, send_now
 
         TWIN = "python"
 else:
-    from .portable import Poller, accept_now, call_each, send_now
+    from .portable import Poller, accept_now, call_each, hang_up, send_now
 
     TWIN = "python"
 
@@ -40,5 +40,6 @@ __all__ = [
     "Poller",
     "accept_now",
     "call_each",
+    "hang_up",
     "send_now",
 ]

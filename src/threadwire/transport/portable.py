@@ -33,6 +33,7 @@ __all__ = [
     "Poller",
     "accept_now",
     "call_each",
+    "hang_up",
     "send_now",
 ]
 
@@ -414,6 +415,18 @@ def accept_now(sock: socket.socket, _fd: int, /) -> tuple[int, Any] | None:
     except (BlockingIOError, InterruptedError):
         return None
     return connected.detach(), name
+
+
+def hang_up(sock: socket.SocketType, /) -> None:
+    """Shut down both directions, and close.
+
+    The first is for the peer of a descriptor that has a duplicate, as in a process that was
+    forked. What fails is no news any more: the descriptor is freed.
+    """
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        sock.close()
 
 
 def _best_readiness() -> _Readiness:

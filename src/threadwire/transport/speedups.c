@@ -552,6 +552,21 @@ static PyObject *accept_now(PyObject *Py_UNUSED(module), PyObject *const *args, 
     return result;
 }
 
+/* Neither call waits: a socket lingers, if at all, after it has been shut down. */
+static PyObject *hang_up(PyObject *Py_UNUSED(module), PyObject *sock) {
+    int fd;
+    PyObject *number = PyObject_CallMethod(sock, "detach", NULL);
+    int status = number != NULL ? as_descriptor(number, &fd) : -1;
+    Py_XDECREF(number);
+    if (status < 0)
+        return NULL;
+    if (fd >= 0) {
+        (void)shutdown(fd, SHUT_RDWR); /* it may not be connected any more */
+        (void)close(fd);               /* the descriptor is freed, whatever else it says */
+    }
+    Py_RETURN_NONE;
+}
+
 /* Calling a handler for many messages. Everything here may run any code, and belongs to the
  * caller; others may append to or remove from the lists meanwhile, which their own locks allow. */
 
@@ -742,6 +757,7 @@ static PyMethodDef functions[] = {
     {"accept_now", FAST(accept_now), METH_FASTCALL, "accept_now($module, sock, fd, /)\n--\n\n"},
     {"call_each", FAST(call_each), METH_FASTCALL,
      "call_each($module, function, messages, replies, place, room, /)\n--\n\n"},
+    {"hang_up", hang_up, METH_O, "hang_up($module, sock, /)\n--\n\n"},
     {"send_now", FAST(send_now), METH_FASTCALL, "send_now($module, sock, fd, data, /)\n--\n\n"},
     {NULL, NULL, 0, NULL},
 };

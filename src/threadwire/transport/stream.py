@@ -30,7 +30,7 @@ import time
 from ..address import Address
 from ..errors import TimeLimitError
 from ..limits import READ_SIZE
-from .poller import send_now
+from .poller import hang_up, send_now
 
 _READ_SIZE = READ_SIZE.whole
 # What one system call is offered, so that the kernel never has to look at all of a huge reply.
@@ -202,11 +202,11 @@ class Stream:
         self._shutdown(socket.SHUT_RDWR)
 
     def _shutdown(self, how: int) -> None:
-        # Not connected any more, which is what was wanted.
-        with contextlib.suppress(OSError):
+        try:  # noqa: SIM105 - suppress() would take as long again
             self.socket.shutdown(how)
+        except OSError:
+            pass  # not connected any more, which is what was wanted
 
     def close(self) -> None:
-        # A reset that waits to be reported is no news at this point; the descriptor is freed.
-        with contextlib.suppress(OSError):
-            self.socket.close()
+        """Close the descriptor; the stream ends for the peer, too, whoever has a duplicate."""
+        hang_up(self.socket)
