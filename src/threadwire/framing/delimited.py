@@ -147,7 +147,8 @@ class LineCodec(BufferedCodec):
             lines[0] = buffer[start:] + lines[0]
         if unread or 13 in data:
             lines = [line[:-1] if line and line[-1] == 13 else line for line in lines]
-        if max(map(len, lines)) > self._limit:
+        # No line is longer than all of it, so mostly there is nothing to measure.
+        if unread + len(data) > self._limit and max(map(len, lines)) > self._limit:
             return super().messages(data)
         self._passed += len(buffer) + len(data) - len(rest)
         self._buffer, self._start, self._searched = rest, 0, len(rest)
