@@ -305,6 +305,8 @@ class Connection(Outgoing):
 
         Raises FramingError, and TimeLimitError when ``timeout`` seconds have gone by.
         """
+        if timeout is None and (message := self._only_message()) is not None:
+            return message
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.finished:
             message = self.decoded()
@@ -314,6 +316,36 @@ class Connection(Outgoing):
                 return None
             if not self.read_more(deadline):
                 raise TimeLimitError("message", timeout or 0.0)
+        return None
+
+    def _only_message(self) -> bytes | None:
+        """The frequent case, the short way: nothing is begun, and a read brings one message.
+
+        Otherwise ``None``, with what was read fed to the codec, or noted to be the end.
+        """
+        codec = self._codec
+        if codec.unread or self._ended or self._closing or self._stopped:
+            return None
+        with self._state_lock:
+            self._idle = not self._draining
+        if not self._idle:
+            return None
+        try:
+            data = self._stream.read()
+        except OSError:
+            self.note_peer_end(CloseReason.PEER_RESET, stop=True)
+            return None
+        self._idle = False  # not locked, as below
+        if data:
+            message = codec.only_message(data)
+            if message is None or self._closing:
+                self.feed(data)
+                return None
+            self.bytes_received += len(data)
+            self.messages_received += 1
+            return message
+        if data is not None:
+            self.note_peer_end(CloseReason.PEER_CLOSED)
         return None
 
     def read_more(self, deadline: float | None = None) -> bool:
@@ -406,7 +438,10 @@ class Connection(Outgoing):
         if self._released:
             raise self._closed_error()
         try:
-            self._stream.write(self.take_pending(data), self._write_timeout)
+            if self._pending or self._raw:
+                self._stream.write(self.take_pending(data), self._write_timeout)
+            else:
+                self._stream.write(data, self._write_timeout)
         except BaseException as error:
             # Part of it may have gone out: the stream is of no more use.
             if isinstance(error, TimeLimitError):

@@ -260,7 +260,8 @@ def say(writer: LogWriter, count: int, first: int = 0) -> list[str]:
     return lines
 
 
-def test_a_line_alone_does_not_wait_for_ever(written: Written) -> None:
+def test_a_line_alone_wakes_the_thread_that_writes_it(written: Written) -> None:
+    eventually(lambda: written.writer._wake_at == 1)  # it sleeps for as long as it takes
     say(written.writer, 1)
     eventually(lambda: written.lines == ["0"])
     say(written.writer, 1, 1)
@@ -500,7 +501,7 @@ def test_a_formatter_of_somebody_elses_is_used(begin: Begin) -> None:
     assert command.lines() == [f"{threading.current_thread().name}: opened connection=1"]
 
 
-def test_records_of_another_kind_are_made(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_of_another_kind_are_made(begin: Begin) -> None:
     command = begin()
     made = []
 

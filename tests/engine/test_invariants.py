@@ -26,6 +26,7 @@ import pytest
 import threadwire
 from threadwire import CloseReason, Connection
 from threadwire.engine.baton import Baton
+from threadwire.engine.clients import Clients
 from threadwire.framing.delimited import LineCodec
 from threadwire.limits import HIGH_WATER, MAX_THREADS, READ_SIZE
 from threadwire.transport import poller, portable
@@ -697,7 +698,7 @@ def test_pipelined_requests_for_much_more_than_they_are(
 
     Neither are more requests read: what the client goes on sending stays with the system.
     """
-    size, count = 100_000, 600
+    size, count = 50_000, 200
     handled = 0
     server: threadwire.Server
 
@@ -731,6 +732,34 @@ def test_pipelined_requests_for_much_more_than_they_are(
         assert other.hear(size + 1) == b"other" * (size // 5) + b"\n"
         for n in range(count):
             assert peer.hear(size + 1) == b"%05d" % n * (size // 5) + b"\n"
+
+
+@both_twins
+def test_a_client_that_does_not_read_is_not_tried_again_and_again(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is waited for.
+
+    With who fell short looked at in the next turn instead of settled: a try a turn, without end.
+    """
+    tries = 0
+    fell_short = Clients._fell_short
+
+    def count(*arguments: Any) -> None:
+        nonlocal tries
+        tries += 1
+        fell_short(*arguments)
+
+    monkeypatch.setattr(Clients, "_fell_short", count)
+    server = serving(lambda message: message * (5_000_000 if message == b"x" else 1))
+    with Peer(server.address, receive_buffer=4096) as peer, Peer(server.address) as other:
+        peer.say(b"x\n")
+        eventually(lambda: server.connections and no_more_room(server.connections[0]))
+        before = tries
+        for _ in range(200):
+            other.say(b"other\n")
+            assert other.hear_line() == b"other\n"
+        assert tries - before < 20
 
 
 @both_twins

@@ -49,6 +49,9 @@ from .turns import Turns
 
 __all__ = ["Loop"]
 
+# Sockets that a turn reads from and then writes to. Of more, measured with 512 busy ones, those
+# read first have left the processor's cache when they are written to.
+_BATCH = 128
 _FAILURE_PAUSE = 0.1  # seconds; so that an unforeseen error can neither end the loop nor spin
 
 
@@ -89,7 +92,7 @@ class Loop:
         self.turns = 0  # read by the watchdog
         self.watch: Callable[[], None] = lambda: None  # tells the watchdog that a turn begins
         self._stopping = False
-        self._poller = Poller()
+        self._poller = Poller(batch=_BATCH)
         self._timers = Timers()
         self._clients = Clients(handler, self._poller, self._timers, write_timeout, released)
         self._lender = Lender(handler, threads, self._clients, handoff_after, self.take_back)

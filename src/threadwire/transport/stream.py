@@ -49,11 +49,12 @@ def set_tcp_options(sock: socket.SocketType) -> None:
 class Stream:
     """One connected stream socket, TCP or unix."""
 
-    __slots__ = ("local", "peer", "socket")
+    __slots__ = ("_fd", "local", "peer", "socket")
 
     def __init__(self, connected: socket.SocketType, peer: Address, local: Address) -> None:
         """``connected`` is in blocking mode, and has its options set."""
         self.socket = connected
+        self._fd = connected.fileno()
         self.peer = peer
         self.local = local
 
@@ -141,7 +142,7 @@ class Stream:
         all for ``stall_timeout`` seconds (``None``: never), or when the monotonic clock
         has passed ``deadline``; part may have been sent.
         """
-        sent = self.write_nowait(data)
+        sent = send_now(self.socket, self._fd, data)
         if sent == len(data):
             return
         with memoryview(data) as view:
@@ -156,7 +157,7 @@ class Stream:
 
     def write_nowait(self, data: bytes | memoryview) -> int:
         """Write what there is room for now; returns the number of bytes."""
-        return send_now(self.socket, self.socket.fileno(), data)
+        return send_now(self.socket, self._fd, data)
 
     # Waiting.
 
