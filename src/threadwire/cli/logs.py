@@ -32,10 +32,10 @@ from ..limits import LOG_QUEUE
 
 _FLUSH_SECONDS = 2.0  # how long the end of the process waits for a slow reader of its log
 # How long a line waits for others. Each time the writing thread wakes, it takes the interpreter's
-# lock from the threads that serve; so that is a hundred times a second and no more, however
-# many lines there are, and whoever watches the log does not notice.
+# lock from the threads that serve; so that is a hundred times a second at most, and whoever
+# watches the log does not notice.
 _GATHER_SECONDS = 0.01
-_WRITE_LINES = 1024  # written at once: more than usually come in that time
+_WRITE_LINES = 1024  # written at once, and not waited beyond: more than mostly come in that time
 _QUEUE_LINES = LOG_QUEUE.whole
 _NEVER = _QUEUE_LINES + 1
 
