@@ -37,7 +37,9 @@ class Outgoing(Incoming):
         self._send_lock = threading.Lock()
         self._pending: list[bytes | memoryview] | None = None
         self._raw: list[bytes] | None = None
-        self._unframed: Exception | None = None  # send lock to set: what a reply's framing raised
+        self._unframed: BaseException | None = (
+            None  # send lock to set: what a reply's framing raised
+        )
         # Messages and bytes, in two parts each: what the loop writes the short way, and all else.
         self._answered = self._framed = 0  # owner
         self._sent = self._written = 0  # send lock
@@ -64,7 +66,7 @@ class Outgoing(Incoming):
             self._raw = []
         return self._raw
 
-    def take_unframed(self) -> Exception | None:
+    def take_unframed(self) -> BaseException | None:
         """Owner: why a reply could not be framed; the replies after it are nothing any more."""
         error, self._unframed = self._unframed, None
         if error is not None:
@@ -99,13 +101,13 @@ class Outgoing(Incoming):
             frames = self._codec.encode_all(replies)
             require_frame(frames)
             pending.append(frames)
-        except Exception:  # noqa: BLE001 - which one it was is found out now
+        except BaseException:  # noqa: BLE001 - which one it was is found out now
             for sent, reply in enumerate(replies):
                 try:
                     frame = self._codec.encode(reply)
                     require_frame(frame)
                     pending.append(frame)
-                except Exception as error:  # noqa: BLE001 - the owner's to explain
+                except BaseException as error:  # noqa: BLE001 - the owner's to explain
                     self._unframed = error
                     del replies[sent:]
                     break

@@ -64,12 +64,19 @@ class Terminal:
     def type(self, text: bytes) -> None:
         os.write(self._ours, text)
 
-    def end(self) -> int:
+    def end(self, typing: bytes = b"") -> int:
+        """Wait for the end; ``typing`` is typed for it.
+
+        Again and again, as a person would: while a reply is being shown, the terminal is not
+        the prompt's for an instant, and swallows a Ctrl-D.
+        """
         with contextlib.suppress(OSError):  # the terminal's other end is closed
-            while select.select([self._ours], [], [], PATIENCE)[0]:
-                if not (data := os.read(self._ours, 4096)):
-                    break
-                self.screen += data
+            for _ in range(int(PATIENCE)):
+                self.type(typing)
+                while select.select([self._ours], [], [], 1.0 if typing else PATIENCE)[0]:
+                    if not (data := os.read(self._ours, 4096)):
+                        break
+                    self.screen += data
         return self.process.wait(PATIENCE)
 
     def close(self) -> None:
@@ -325,8 +332,7 @@ def test_the_prompt_has_history_and_shows_what_the_server_says(
         term.type(b"\x1b[A!\r")  # up: the line before, and a little more
         term.until(b"<!olleh>")
         term.until(PROMPT, 3)
-        term.type(b"\x04")
-        assert term.end() == 0
+        assert term.end(typing=b"\x04") == 0
     assert "+hello!" in (tmp_path / "threadwire" / "client-history").read_text()
 
 
@@ -353,5 +359,4 @@ def test_the_prompt_without_a_place_for_its_history(url: str, tmp_path: Path) ->
         term.type(b"abc\r")
         term.until(b"cba")
         term.until(PROMPT, 2)
-        term.type(b"\x04")
-        assert term.end() == 0
+        assert term.end(typing=b"\x04") == 0

@@ -112,8 +112,7 @@ def test_replies_keep_their_order_on_the_way_to_a_thread_and_back(
     """Loop, hand-off in the middle of a chunk, own thread, loop again; two rounds of it.
 
     With the rest of the chunk not given to the stuck thread: the replies after "block" are
-    missing. With what was pending written after what comes later (``take_pending``): the replies
-    before "block" come after it.
+    missing.
     """
     handled: list[bytes] = []
     where: list[int | None] = []
@@ -232,9 +231,8 @@ def converse(
 def test_replies_of_every_kind_are_the_same_wherever_the_handler_is_called(
     serving: Serving, way: Way, form: str
 ) -> None:
-    """With ``_answer_in_parts`` forgetting the messages that follow, all after "list" is missing
-    where a chunk is handed over within it; with ``require_bytes`` alone in place of
-    ``as_parts``, the loop ends the connection at "bytearray", or at "list".
+    """With the rest of a chunk forgotten at a reply that is not bytes: all after "bytearray" is
+    missing where it came in one chunk.
     """
     kinds: dict[bytes, tuple[Callable[[], Any], bytes]] = {
         b"bytes": (lambda: b"1", b"1\n"),
@@ -317,8 +315,7 @@ def test_whatever_ends_a_connection_ends_it_alike_wherever_the_handler_is_called
 ) -> None:
     """The replies before it arrive, nothing after it is answered, and the reason is the same.
 
-    With the reply of a ``Close`` not sent by the loop: "bye" is missing there. With the loop going
-    on after a reply that cannot be framed: "after" is answered.
+    With the reply of a ``Close`` not sent by the loop: "bye" is missing there.
     """
     make, rest, reason = ENDS[end]
     words = [b"before", b"end", b"after"]
@@ -365,9 +362,9 @@ class Owners:
 def test_hand_offs_in_the_very_moment_in_which_handlers_return(serving: Serving, form: str) -> None:
     """Calls that take about as long as the watchdog's patience, from many clients at once.
 
-    With ``leave`` suppressing that the baton is gone: two lead, and within moments replies are
-    missing or the poller is used by two. With a successor that does not part with the client that
-    its predecessor is stuck with: two handlers at once.
+    With ``leave`` not telling that the baton is gone: two lead, and clients wait for ever. With a
+    successor that does not let go of the client that its predecessor is stuck with: handlers are
+    called by threads that neither lead nor own.
     """
     server: threadwire.Server
     owners = Owners(lambda: server)
@@ -487,17 +484,55 @@ def test_who_has_lost_the_baton_waits_until_its_new_owners_are_noted(
 
 @both_twins
 @every_form
+def test_a_hand_off_in_the_middle_of_a_turn_keeps_what_the_turn_had_for_others(
+    serving: Serving, form: str
+) -> None:
+    """Twenty clients in one turn, in whose middle one blocks: all others are answered meanwhile.
+
+    With a successor that begins with nothing to write: replies of those before it are missing.
+    With one that begins with nothing read: those after it.
+    """
+    all_said, go_on = threading.Event(), threading.Event()
+
+    def function(message: bytes) -> bytes:
+        if message == b"gate":
+            wait_for(all_said)  # so that what the others say is read at once
+        elif message == b"block":
+            wait_for(go_on)
+        return message
+
+    server = serving(in_form(form, function), handoff_after=0.3)
+    with contextlib.ExitStack() as stack:
+        gate, *peers = (stack.enter_context(Peer(server.address)) for _ in range(21))
+        for peer in (gate, *peers):
+            peer.say(b"hello\n")
+            assert peer.hear_line() == b"hello\n"
+        gate.say(b"gate\n")
+        for n, peer in enumerate(peers):
+            peer.say(b"block\n" if n == 10 else b"%d\nand %d\n" % (n, n) if n % 2 else b"%d\n" % n)
+        all_said.set()
+        assert gate.hear_line() == b"gate\n"
+        for n, peer in enumerate(peers):
+            if n != 10:
+                assert peer.hear_line() == b"%d\n" % n
+                if n % 2:
+                    assert peer.hear_line() == b"and %d\n" % n
+        go_on.set()
+        assert peers[10].hear_line() == b"block\n"
+
+
+@both_twins
+@every_form
 def test_replies_and_broadcasts_to_clients_that_come_and_go_between_loop_and_threads(
     serving: Serving, form: str
 ) -> None:
     """Another thread sends to everybody all the while, in messages that do not fit at once.
 
-    With the flush not asking for the send lock: broken lines. With ``put_back`` putting what could
-    not be written behind the rest: broken lines. With ``_step_aside`` not looking a second time:
-    clients wait for ever.
+    With a sender writing its message before what is pending (``take_pending``): broken lines.
     """
+    size = 200_000
     server: threadwire.Server
-    filler = b"." * 30_000
+    filler = b"." * size
 
     def function(message: bytes) -> bytes:
         if b"slow" in message:
@@ -514,13 +549,13 @@ def test_replies_and_broadcasts_to_clients_that_come_and_go_between_loop_and_thr
             for connection in server.connections:
                 with contextlib.suppress(threadwire.ConnectionClosed):
                     connection.send(news)
-            stop.wait(0.0005)  # else the clients hear of nothing else
+            stop.wait(0.005)  # else the clients hear of nothing else
 
     wrong: list[object] = []
 
     def client(number: int) -> None:
         codec = threadwire.Lines().codec(1 << 20)
-        wanted = [b"%d %d%s" % (number, n, b" slow" if n % 9 == 4 else b"") for n in range(60)]
+        wanted = [b"%d %d%s" % (number, n, b" slow" if n % 9 == 4 else b"") for n in range(40)]
         news = replies = -1
         with Peer(server.address, receive_buffer=16384) as peer:
             writer = threading.Thread(
@@ -537,7 +572,7 @@ def test_replies_and_broadcasts_to_clients_that_come_and_go_between_loop_and_thr
                 for line in codec.messages(data):
                     if line.startswith(b"news "):
                         now = int(line[5 : line.index(b" ", 5)])
-                        if now <= news or not line.endswith(filler) or len(line) > 30_020:
+                        if now <= news or not line.endswith(filler) or len(line) > size + 20:
                             wrong.append((number, line[:40], len(line)))
                         news = now
                     else:
@@ -564,8 +599,8 @@ def test_replies_and_broadcasts_to_clients_that_come_and_go_between_loop_and_thr
 def test_a_drain_loses_no_reply_to_what_had_arrived(
     serving: Serving, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    """With ``_converse`` ending as soon as the server drains: the replies after the first are
-    missing. With drained clients left among those that wait for a thread: the drain cuts them.
+    """With an own thread that stops as soon as the server drains: all replies but the first are
+    missing where one serves.
     """
     if state == "waiting for a thread":
         monkeypatch.setattr(
@@ -641,7 +676,7 @@ def test_a_large_message_in_small_pieces_costs_a_few_steps_a_piece(
 ) -> None:
     """64 MiB, read a KiB at a time: every byte is fed once, in a few calls a piece.
 
-    With ``_answer_any`` joining what is unread and feeding it again: the bytes fed are a multiple.
+    With what was read fed to the codec in pieces of 64 bytes: the calls are a multiple.
     """
     size, piece = (64 << 20) if not alone else (16 << 20), 1024
     counts = {"calls": 0, "bytes": 0}
@@ -702,9 +737,10 @@ def no_more_room(connection: Connection) -> bool:
 def test_pipelined_requests_for_much_more_than_they_are(
     serving: Serving, way: str, form: str
 ) -> None:
-    """With no limit on a run's replies, all are made before the first is written: 60 MB.
+    """What the client goes on sending stays with the system, the loop goes on serving others.
 
-    Neither are more requests read: what the client goes on sending stays with the system.
+    With no limit on a run's replies: all are made before the first is written. With the loop
+    reading on from who has replies waiting: tens of megabytes wait in the process.
     """
     size, count = 50_000, 200
     handled = 0
@@ -774,7 +810,7 @@ def test_a_client_that_does_not_read_is_not_tried_again_and_again(
 @every_form
 @pytest.mark.parametrize("part", [1, 50_000])
 def test_an_answer_without_end(serving: Serving, form: str, part: int) -> None:
-    """With no limit on the parts that the loop collects, it does nothing else any more."""
+    """With a limit of 16 MiB on the parts that the loop collects: as much waits in the process."""
     made = 0
     server: threadwire.Server
 
@@ -840,8 +876,8 @@ def test_an_answer_that_nobody_takes_any_more_is_closed(
 def test_a_broadcast_to_a_client_that_does_not_read(serving: Serving, events: Events) -> None:
     """Senders wait, each with its one message; the client's requests stay with the system.
 
-    With the loop going on to read from a client to whom it cannot write, for a sender is there:
-    its requests are read without end.
+    With the loop going on to read from a client to whom somebody else is sending: megabytes of
+    its requests are read.
     """
     server = serving(lambda message: message, write_timeout=PATIENCE)
     with Peer(server.address, receive_buffer=4096) as peer, Peer(server.address) as other:
@@ -930,8 +966,8 @@ MOMENTS = ["at once", "idle", "begun", "garbage", "unread replies", "own thread"
 def test_no_way_of_leaving_touches_anybody_else(
     serving: Serving, events: Events, moment: str, leave: str
 ) -> None:
-    """With an error of a write not told from bytes written (``_fell_short``): engine-failed.
-    With ``note_peer_end`` not stopping what a reset left: handlers are called for nobody.
+    """With a failed write not told from one that wrote little (``_fell_short``): those who left
+    with much unread never go.
     """
     go_on, blocked = threading.Event(), threading.Semaphore(0)
 
@@ -996,9 +1032,8 @@ def test_closing_accounts_for_clients_in_every_state(
     """Idle, begun, stuck on the loop's and on lent threads, waiting for a thread, with a peer
     that does not read, with senders that are parked, lingering.
 
-    With those who wait for a thread not ended by a cut, ``close`` leaves their sockets open; with
-    ``_end`` not taking back those that somebody had still to leave, theirs; with a cut that does
-    not shut the socket down, the senders stay.
+    With those who wait for a thread not ended by a cut, or with ``_end`` not taking back those
+    that somebody had still to leave: their sockets stay open.
     """
     monkeypatch.setattr("threadwire.engine.lending.MAX_THREADS", MAX_THREADS._replace(default=3))
     go_on, blocked = threading.Event(), threading.Semaphore(0)
@@ -1126,7 +1161,7 @@ def test_clients_that_become_slow_after_having_been_quick(serving: Serving) -> N
     """Each costs a hand-off, once: from then on it has a thread before its handler is called.
 
     With a client that has been slow not suspected (``_strikes`` not asked for): a hand-off each
-    time. With hand-offs not given back what the turn had read: others wait for ever.
+    time.
     """
     clients = 20
     go_on, blocked = threading.Event(), threading.Semaphore(0)

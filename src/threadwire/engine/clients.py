@@ -128,26 +128,32 @@ class Clients:
             n = repliers.index(connection)
             connection.pending().append(replies.pop(n)[1])
             dirty.append(repliers.pop(n))
-        for connection in batched:
-            self._frame(connection, replies, repliers)
-        for connection in dirty:
-            self._take_pending(connection, replies, repliers)
-        self._write(replies, repliers)
+        try:
+            for connection in batched:
+                self._frame(connection, replies, repliers)
+            for connection in dirty:
+                self._take_pending(connection, replies, repliers)
+        finally:
+            self._write(replies, repliers)
         for connection in dirty:
             self.settle(connection)
 
     def _write(
         self, replies: list[tuple[int, bytes | memoryview]], repliers: list[Connection]
     ) -> None:
+        short = []
         try:
             counts = self._poller.write(replies)
             if counts is not None:
                 for connection, (_, data), count in zip(repliers, replies, counts, strict=True):
                     if count < len(data):
                         self._fell_short(connection, data, count)
+                        short.append(connection)
         finally:
             for connection in repliers:
                 connection._send_lock.release()
+        for connection in short:
+            self.settle(connection)
 
     def _frame(
         self,
@@ -160,7 +166,7 @@ class Clients:
         if connection._here and raw and connection._send_lock.acquire(False):
             try:
                 frame = connection._codec.encode_all(raw)
-            except Exception:  # noqa: BLE001 - found out again the long way
+            except BaseException:  # noqa: BLE001 - found out again the long way
                 frame = b""
             if (
                 type(frame) is bytes
@@ -198,7 +204,6 @@ class Clients:
 
     def _fell_short(self, connection: Connection, data: bytes | memoryview, count: int) -> None:
         """Send lock held: not all could be written; ``count`` bytes were, or it is an error."""
-        self.dirty.append(connection)
         if count < 0:
             connection.note_end(CloseReason.PEER_RESET)
             connection.note_peer_end(CloseReason.PEER_RESET, stop=True)
@@ -231,12 +236,20 @@ class Clients:
 
     def settle(self, connection: Connection) -> None:
         """Decide what is waited for now, or that this is the end."""
-        if not connection._here or (connection._parked and not connection._aborted):
-            return
+        if connection._here and (not connection._parked or connection._aborted):
+            try:
+                self._decide(connection)
+            except BaseException as error:  # noqa: BLE001 - a framing of the user's
+                connection.abort(explain(connection, self._handler, error))
+
+    def _decide(self, connection: Connection) -> None:
         farewell = connection._farewell
         if connection._aborted or (connection._peer_gone and connection._stopped):  # or reset
             if farewell is not None:
                 farewell.over()
+            elif connection._rest is not None:  # a generator has its own ``finally`` to run
+                connection.note_end(connection.end_reason or CloseReason.PEER_RESET)
+                self._recall(connection)
             else:
                 self._release(connection)
         elif farewell is not None:
@@ -244,14 +257,17 @@ class Clients:
         elif connection._pending or connection._raw:
             self._watch(connection, WRITE)
         elif connection._rest is not None:
-            self._watch(connection, 0)
-            if (connection, b"") not in self.recalled:
-                self.recalled.append((connection, b""))
+            self._recall(connection)
         elif connection.is_over():
             self._bid_farewell(connection)
         else:
             self._watch(connection, READ)
             self._set_timer(connection)
+
+    def _recall(self, connection: Connection) -> None:
+        self._watch(connection, 0)
+        if (connection, b"") not in self.recalled:
+            self.recalled.append((connection, b""))
 
     def _set_timer(self, connection: Connection) -> None:
         """Wake up in time for a codec that has to guess."""

@@ -50,7 +50,7 @@ class Farewell:
         self._release = release
         self._left = LINGER_BYTES.whole
         self._unsent = -1  # not known yet
-        self._progress = 0.0
+        self._progress = time.monotonic()
         self._deadline = time.monotonic() + (write_timeout or math.inf)
         self._timer: Timer | None = None
 
@@ -102,5 +102,8 @@ class Farewell:
         now = time.monotonic()
         unsent = self._connection._stream.unsent_bytes() if self._unsent else 0
         if unsent != self._unsent:
-            self._unsent, self._progress = unsent, now
+            # Of the last one, our own end of the stream, the system makes a byte as well.
+            if unsent or self._unsent > 1:
+                self._progress = now
+            self._unsent = unsent
         return now >= min(self._deadline, self._progress + LINGER_TIMEOUT.default)
