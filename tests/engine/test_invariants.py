@@ -528,7 +528,7 @@ def test_replies_and_broadcasts_to_clients_that_come_and_go_between_loop_and_thr
 ) -> None:
     """Another thread sends to everybody all the while, in messages that do not fit at once.
 
-    With a sender writing its message before what is pending (``take_pending``): broken lines.
+    With the flush writing without the send lock where a sender has it: broken lines.
     """
     size = 200_000
     server: threadwire.Server
@@ -592,6 +592,25 @@ def test_replies_and_broadcasts_to_clients_that_come_and_go_between_loop_and_thr
     server.close(0)  # a sender that waits in vain is freed
     sender.join(PATIENCE)
     assert (wrong, stuck) == ([], [])
+
+
+@both_twins
+def test_what_another_thread_sends_comes_behind_a_reply_that_is_half_written(
+    serving: Serving,
+) -> None:
+    """With its message written before what is pending (``take_pending``): in its middle."""
+    size = 10_000_000
+    server = serving(lambda message: message * size)
+    with Peer(server.address, receive_buffer=4096) as peer:
+        peer.say(b"x\n")
+        connection = only_connection(server)
+        eventually(lambda: connection._pending)
+        sender = threading.Thread(target=connection.send, args=(b"news",))
+        sender.start()
+        eventually(connection._send_lock.locked)
+        assert peer.hear(size + 1) == b"x" * size + b"\n"
+        assert peer.hear_line() == b"news\n"
+        sender.join(PATIENCE)
 
 
 @both_twins
