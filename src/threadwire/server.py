@@ -110,11 +110,14 @@ class Server:
         Seconds a peer may read nothing of a waiting reply [30].
     drain_timeout
         Seconds that ``close()`` lets begun messages finish, unless told otherwise [30].
-
+    handoff_after
+        Seconds that a call of the handler may hold up the loop that all clients share; then
+        its client gets a thread of its own [0.005].
     pin
         Whether the threads that serve share one core [no]. With the interpreter's lock
-        that makes them two to three times faster; the ``threadwire serve`` command does
-        it. What a handler itself starts inherits the one core.
+        that is faster where many have a thread of their own, as sessions have; the
+        ``threadwire serve`` command does it. What a handler itself starts inherits the
+        one core.
 
     Wrong arguments raise :class:`~threadwire.UsageError` here; an address that
     cannot be listened on raises :class:`~threadwire.ListenError` from

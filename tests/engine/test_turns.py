@@ -102,9 +102,6 @@ TRIED = [
         method,
         error,
         id=f"{method}-{type(error).__name__}",
-        marks=[pytest.mark.skip("it would hang")]
-        if method == "patience" or (method == "encode_all" and isinstance(error, SystemExit))
-        else [],
     )
     for method in CALLS
     for error in (ValueError("odd"), SystemExit(3))
@@ -168,7 +165,6 @@ def test_a_framing_that_raises_on_an_own_thread(
     assert events.named("closed")[0]["reason"] is CloseReason.HANDLER_FAILED
 
 
-@pytest.mark.skip("it would hang")
 def test_a_framing_that_raises_while_the_server_drains(serving: Serving, events: Events) -> None:
     server = serving(lambda message: message, framing=Odd("end", ValueError("odd")))
     with Peer(server.address) as one:

@@ -12,7 +12,9 @@ import gc
 import importlib
 import importlib.util
 import inspect
+import operator
 import os
+import pathlib
 import resource
 import select
 import selectors
@@ -61,9 +63,27 @@ class SendNow(Protocol):
     def __call__(self, sock: socket.socket, fd: int, data: bytes | memoryview, /) -> int: ...
 
 
+class AcceptNow(Protocol):
+    def __call__(self, sock: socket.socket, fd: int, /) -> tuple[int, Any] | None: ...
+
+
+class CallEach(Protocol):
+    def __call__(
+        self,
+        function: Callable[[bytes], Any],
+        messages: Iterator[bytes],
+        replies: list[bytes],
+        place: list[Any],
+        room: int,
+        /,
+    ) -> tuple[Any] | None: ...
+
+
 class Twin(NamedTuple):
     new: Callable[..., Polling]
     send_now: SendNow
+    accept_now: AcceptNow
+    call_each: CallEach
 
 
 def speedups() -> ModuleType | None:
@@ -84,20 +104,22 @@ def speedups() -> ModuleType | None:
 SPEEDUPS = speedups()
 ON_SELECTORS = functools.partial(portable.Poller, readiness=portable.Selector)
 PURE = {
-    "python": Twin(portable.Poller, portable.send_now),
-    "selectors": Twin(ON_SELECTORS, portable.send_now),
+    name: Twin(new, portable.send_now, portable.accept_now, portable.call_each)
+    for name, new in (("python", portable.Poller), ("selectors", ON_SELECTORS))
 }
 C = {}
 if SPEEDUPS is not None:
     letting_go = functools.partial(SPEEDUPS.Poller, hold=False)
     C = {
-        "c": Twin(SPEEDUPS.Poller, SPEEDUPS.send_now),
-        "c-letting-go": Twin(letting_go, SPEEDUPS.send_now),
+        name: Twin(new, SPEEDUPS.send_now, SPEEDUPS.accept_now, SPEEDUPS.call_each)
+        for name, new in (("c", SPEEDUPS.Poller), ("c-letting-go", letting_go))
     }
 
 # The types agree: what was chosen for the library's own use, and its twin.
 both: list[Callable[[], Polling]] = [chosen.Poller, portable.Poller]
 both_send: list[SendNow] = [chosen.send_now, portable.send_now]
+both_accept: list[AcceptNow] = [chosen.accept_now, portable.accept_now]
+both_call: list[CallEach] = [chosen.call_each, portable.call_each]
 
 
 @pytest.fixture(params=["c", "c-letting-go", *PURE], scope="module")
@@ -831,6 +853,140 @@ class TestPoller:
                     send(data)
         finally:
             signal.signal(signal.SIGPIPE, before)
+
+    # Accepting.
+
+    def test_accepting_now(self, twin: Twin) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setblocking(False)
+            accept = functools.partial(twin.accept_now, listening, listening.fileno())
+            assert accept() is None
+            peers = [socket.create_connection(listening.getsockname()) for _ in range(3)]
+            for peer in peers:
+                accepted = accept()
+                assert accepted is not None
+                fd, name = accepted
+                assert name == peer.getsockname()
+                assert not os.get_inheritable(fd)
+                with socket.socket(fileno=fd) as ours, peer:
+                    peer.sendall(b"x")
+                    assert ours.recv(1) == b"x"
+            assert accept() is None
+
+    def test_accepting_names_the_peer_as_its_family_does(
+        self, twin: Twin, tmp_path: pathlib.Path
+    ) -> None:
+        path = str(tmp_path / "s.sock")
+        families = [(socket.AF_UNIX, path)]
+        if socket.has_dualstack_ipv6():
+            families.append((socket.AF_INET6, ("::1", 0)))  # type: ignore[arg-type]
+        for family, address in families:
+            with socket.socket(family) as listening, socket.socket(family) as peer:
+                listening.bind(address)
+                listening.listen()
+                listening.setblocking(False)
+                peer.connect(listening.getsockname())
+                accepted = twin.accept_now(listening, listening.fileno())
+                assert accepted is not None
+                os.close(accepted[0])
+                assert accepted[1][:2] == peer.getsockname()[:2]
+
+    def test_accepting_where_that_cannot_be(self, twin: Twin, sockets: Sockets) -> None:
+        ours, _ = sockets.pair()
+        with pytest.raises(OSError, match="Invalid argument") as caught:
+            twin.accept_now(ours, ours.fileno())
+        assert caught.value.errno == errno.EINVAL
+        with pytest.raises(TypeError):
+            twin.accept_now(ours)  # type: ignore[call-arg]
+
+    def test_accepting_without_descriptors(self, twin: Twin) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setblocking(False)
+            with socket.create_connection(listening.getsockname()):
+                with no_more_descriptors_than(0), pytest.raises(OSError, match=r".") as caught:
+                    twin.accept_now(listening, listening.fileno())
+                assert caught.value.errno == errno.EMFILE
+                accepted = twin.accept_now(listening, listening.fileno())
+                assert accepted is not None  # it had stayed in the backlog
+                os.close(accepted[0])
+
+    # Calling.
+
+    def test_calling_for_each_message(self, twin: Twin) -> None:
+        replies = [b"before"]
+        messages = iter([b"a", b"none", b"b", b""])
+        called: list[bytes] = []
+
+        def function(message: bytes) -> bytes | None:
+            called.append(message)
+            return None if message == b"none" else message * 2
+
+        assert twin.call_each(function, messages, replies, ["place"], 100) is None
+        assert called == [b"a", b"none", b"b", b""]
+        assert replies == [b"before", b"aa", b"bb", b""]
+        assert twin.call_each(function, messages, replies, ["place"], 100) is None
+        assert len(called) == 4
+
+    def test_calling_stops_at_what_is_neither_bytes_nor_nothing(self, twin: Twin) -> None:
+        class Bytes(bytes):
+            pass
+
+        for odd in ([b"x"], bytearray(b"x"), "text", 0, False, Bytes(b"x"), ()):
+            replies: list[bytes] = []
+            messages = iter([b"1", b"odd", b"2"])
+            found = twin.call_each(
+                lambda message, odd=odd: odd if message == b"odd" else message,  # type: ignore[misc]
+                messages,
+                replies,
+                ["place"],
+                100,
+            )
+            assert found is not None
+            assert found[0] is odd
+            assert (replies, list(messages)) == ([b"1"], [b"2"])
+
+    def test_calling_stops_when_the_replies_have_more_than_the_room(self, twin: Twin) -> None:
+        for room, handled in ((0, 1), (9, 1), (10, 2), (19, 2), (20, 3), (1000, 5)):
+            replies: list[bytes] = []
+            messages = iter([b"x"] * 5)
+            assert twin.call_each(lambda m: m * 10, messages, replies, ["place"], room) is None
+            assert len(replies) == handled
+            assert operator.length_hint(messages) == 5 - handled
+
+    def test_calling_stops_when_the_place_is_empty(self, twin: Twin) -> None:
+        """What was returned then is a reply all the same: the next caller goes on behind it."""
+        place, replies = ["place"], list[bytes]()
+
+        def function(message: bytes) -> bytes:
+            if message == b"2":
+                place.clear()
+            return message
+
+        messages = iter([b"1", b"2", b"3"])
+        assert twin.call_each(function, messages, replies, place, 100) is None
+        assert replies == [b"1", b"2"]
+        assert list(messages) == [b"3"]
+
+    def test_what_is_raised_while_calling_is_raised(self, twin: Twin) -> None:
+        class OwnError(Exception):
+            pass
+
+        def function(message: bytes) -> bytes:
+            if message == b"2":
+                raise OwnError
+            return message
+
+        def failing() -> Iterator[bytes]:
+            yield b"1"
+            raise OwnError
+
+        replies: list[bytes] = []
+        messages = iter([b"1", b"2", b"3"])
+        for source in (messages, failing()):
+            with pytest.raises(OwnError):
+                twin.call_each(function, source, replies, ["place"], 100)
+        assert replies == [b"1", b"1"]
+        assert list(messages) == [b"3"]
 
     # Mistakes.
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import pytest
 
 import threadwire
-
 from threadwire import TimeLimitError
 from threadwire.transport import Stream
 
@@ -91,7 +90,7 @@ def test_shutdown_wakes_a_writer(pair: tuple[Stream, socket.socket], timeout: fl
 @pytest.mark.parametrize("how", ["shutdown_read", "shutdown"])
 def test_shutdown_wakes_a_reader(pair: tuple[Stream, socket.socket], how: str) -> None:
     stream, _ = pair
-    got: list[bytes] = []
+    got: list[bytes | None] = []
     reader = threading.Thread(target=lambda: got.append(stream.read()))
     reader.start()
     getattr(stream, how)()

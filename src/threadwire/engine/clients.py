@@ -333,7 +333,3 @@ class Clients:
             self._timers.at(
                 time.monotonic() + RETRY_SECONDS, functools.partial(self._release, connection)
             )
-
-    def _gone(self, connection: Connection) -> None:
-        events.closed(connection, connection.age)
-        self._released(connection)

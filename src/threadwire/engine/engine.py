@@ -91,6 +91,7 @@ class Engine:
             handoff_after=self._handoff_after,
             write_timeout=self._write_timeout,
             released=self._released,
+            loops=self._loop_count,
         )
 
     def serve(self, connection: Connection, loop: Loop) -> None:

@@ -4,9 +4,8 @@ A client whose handler was slow, and that has gone quiet, is lent a thread for i
 before its handler is called. So is, for a while after each hand-off, a client that has not had
 a message handled yet: five hundred that block cost one hand-off, not five hundred in a row.
 
-At most ``max_threads`` are lent on suspicion; further clients wait for one, and those who
-have one give it back after each message. Hand-offs are not counted against it: their threads
-are busy already.
+When ``max_threads`` serve clients alone, further suspects wait for one, and those who have one
+give it back after each message. A hand-off is never refused: its thread is busy already.
 """
 
 from __future__ import annotations
@@ -55,7 +54,8 @@ class Lender:
 
     Belongs to the holder of the loop's baton, but for :meth:`serve_alone` and ``_lent``,
     which is under ``_lock``. ``quick_call``: seconds up to which a call is a quick one.
-    ``take_back`` is called by a thread that has done with a connection.
+    ``take_back`` is called by a thread that has done with a connection. ``loops`` share the
+    threads that may be lent.
     """
 
     def __init__(
@@ -65,7 +65,9 @@ class Lender:
         clients: Clients,
         quick_call: float,
         take_back: Callable[[Connection], None],
+        loops: int = 1,
     ) -> None:
+        self._most = max(1, MAX_THREADS.whole // loops)
         self._handler = handler
         self._threads = threads
         self._clients = clients
@@ -97,7 +99,7 @@ class Lender:
         """Give the connection to a thread, or let it wait for one."""
         self._clients.let_go(connection)
         with self._lock:
-            crowded = self._lent >= MAX_THREADS.whole
+            crowded = self._lent >= self._most
             if not crowded:
                 self._lent += 1
         if crowded:
@@ -165,7 +167,7 @@ class Lender:
     def serve_waiting(self) -> None:
         while self._waiting:
             with self._lock:
-                if self._lent >= MAX_THREADS.whole:
+                if self._lent >= self._most:
                     return
             connection = next(iter(self._waiting))
             self.lend(connection, self._waiting.pop(connection))

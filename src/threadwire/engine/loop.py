@@ -68,6 +68,8 @@ class Loop:
         Seconds that a peer may read nothing of what waits for it.
     released
         Called, by any thread, for each connection that is closed for good.
+    loops
+        How many there are, of which this is one.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Loop:
         handoff_after: float,
         write_timeout: float | None,
         released: Callable[[Connection], None],
+        loops: int = 1,
     ) -> None:
         # One that may be taken again: the collector can run a finalizer that posts, and a
         # signal's handler can interrupt a post.
@@ -95,7 +98,7 @@ class Loop:
         self._poller = Poller(batch=_BATCH)
         self._timers = Timers()
         self._clients = Clients(handler, self._poller, self._timers, write_timeout, released)
-        self._lender = Lender(handler, threads, self._clients, handoff_after, self.take_back)
+        self._lender = Lender(handler, threads, self._clients, handoff_after, self.take_back, loops)
         self._turns = Turns(handler, self._clients, self._lender)
 
     # Any thread.

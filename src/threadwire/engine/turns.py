@@ -4,8 +4,8 @@ What is left of a turn lives here, in ``received`` and ``notices``, so that a su
 on where its predecessor was stuck. The methods return ``False`` when the baton was lost: then
 the calling thread has served a client alone meanwhile, and has nothing more to do here.
 
-Replies are collected without their framing; the flush frames and writes them. A client that
-would make a turn long or its replies many is lent a thread, on which it waits for itself.
+Replies are collected without their framing; the flush frames and writes them. When a client's
+are many, the rest of its messages waits until its peer has taken them.
 """
 
 from __future__ import annotations
