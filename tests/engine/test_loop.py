@@ -174,11 +174,12 @@ def test_a_handler_that_returns_when_the_loop_has_ended(serving: Serving, events
     """Its connection is released by its own thread, also when a sender has still to leave."""
     handling, go_on = threading.Event(), threading.Event()
 
-    def handler(_message: bytes) -> None:
+    @threadwire.session
+    def session(_connection: threadwire.Connection) -> None:
         handling.set()
         wait_for(go_on)
 
-    server = serving(handler)
+    server = serving(session)
     with Peer(server.address) as peer:
         peer.say(b"x\n")
         wait_for(handling)
