@@ -13,6 +13,7 @@ import pytest
 
 import threadwire
 from threadwire.events import Event
+from threadwire.transport import Stream
 
 from .support import PATIENCE, eventually
 
@@ -58,6 +59,18 @@ def _open_descriptors() -> set[str]:
         if target.startswith("socket:") or target.startswith("pipe:"):
             found.add(f"{number} {target}")
     return found
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Stream, socket.socket]]:
+    """A stream, and the plain socket that it is connected to."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(PATIENCE)
+    unnamed = threadwire.Address("unix", path="")
+    stream = Stream(ours, unnamed, unnamed)
+    yield stream, theirs
+    stream.close()
+    theirs.close()
 
 
 @pytest.fixture

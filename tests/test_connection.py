@@ -99,7 +99,9 @@ def test_two_threads_may_not_receive_at_once(serving: Serving) -> None:
         listener = threading.Thread(target=listen)
         listener.start()
         wait_for(ready)
-        eventually(connection._receive_lock.locked)
+        receiving = connection._receive_lock
+        assert receiving is not None
+        eventually(receiving.locked)
         with pytest.raises(threadwire.UsageError, match="another thread"):
             connection.receive()
         connection.send(b"ok")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -168,6 +169,31 @@ def test_what_was_posted_before_the_end_is_done(led: Loop) -> None:
 
     led.call(stop_and_post)
     wait_for(done)
+
+
+def test_a_finalizer_may_post_while_its_thread_is_posting(led: Loop) -> None:
+    """With a lock that a thread cannot take again: it waits for itself."""
+    made: list[str] = []
+    done = threading.Event()
+
+    class Collecting(list[Callable[[], None]]):
+        def append(self, call: Callable[[], None], /) -> None:
+            gc.collect()
+            super().append(call)
+
+    class Posting:
+        def __init__(self) -> None:
+            self.myself = self
+
+        def __del__(self) -> None:
+            led.post(lambda: made.append("finalizer's"))
+
+    led.call(lambda: setattr(led, "_posted", Collecting()))
+    Posting()
+    led.post(done.set)
+    wait_for(done)
+    led.call(lambda: made.append("last"))
+    assert made == ["finalizer's", "last"]
 
 
 def test_a_handler_that_returns_when_the_loop_has_ended(serving: Serving, events: Events) -> None:

@@ -6,6 +6,11 @@ import threading
 
 import pytest
 
+import threadwire
+from threadwire.engine.loop import Loop
+from threadwire.engine.watchdog import Watchdog
+from threadwire.framing.delimited import LineCodec
+
 from ..conftest import Events, Serving
 from ..support import Peer, eventually, wait_for
 
@@ -81,6 +86,55 @@ def test_it_rests_while_nothing_happens_and_wakes_for_a_call_that_blocks(serving
         assert other.hear_line() == b"quick\n"
         go_on.set()
         assert peer.hear_line() == b"block\n"
+
+
+def test_it_does_not_rest_inside_a_turn_though_a_framing_holds_that_up(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call that blocks then is of the same turn, which nobody announces again.
+
+    With a watchdog that rests where no turn has begun since: the other client waits for ever.
+    """
+    looks = 0
+    look = Watchdog._look
+
+    def count(watchdog: Watchdog, loop: Loop) -> bool:
+        nonlocal looks
+        looks += 1
+        return look(watchdog, loop)
+
+    monkeypatch.setattr(Watchdog, "_look", count)
+    server: threadwire.Server
+
+    class Slow(threadwire.Lines):
+        def codec(self, max_message: int = 0) -> threadwire.Codec:
+            class Codec(LineCodec):
+                def messages(self, data: bytes) -> list[bytes]:
+                    watchdog = server._engine._watchdog
+                    assert watchdog is not None
+                    enough = looks + 40
+                    eventually(lambda: looks > enough or watchdog._resting)
+                    return super().messages(data)
+
+            return Codec(1 << 20, self)
+
+    handling, go_on = threading.Event(), threading.Event()
+
+    def handler(message: bytes) -> bytes:
+        if message == b"block":
+            handling.set()
+            wait_for(go_on)
+        return message
+
+    server = serving(handler, framing=Slow(), handoff_after=0.001)
+    with Peer(server.address) as peer, Peer(server.address) as other:
+        eventually(lambda: len(server.connections) == 2)
+        peer.say(b"block\nthen\n")
+        wait_for(handling)
+        other.say(b"quick\n")
+        assert other.hear_line() == b"quick\n"
+        go_on.set()
+        assert peer.hear(11) == b"block\nthen\n"
 
 
 @pytest.mark.parametrize("busy", [False, True])

@@ -5,26 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
 
 import pytest
 
-import threadwire
 from threadwire import TimeLimitError
 from threadwire.transport import Stream
 
 from ..support import PATIENCE, eventually
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[Stream, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    theirs.settimeout(PATIENCE)
-    unnamed = threadwire.Address("unix", path="")
-    stream = Stream(ours, unnamed, unnamed)
-    yield stream, theirs
-    stream.close()
-    theirs.close()
 
 
 def fill(stream: Stream) -> int:
