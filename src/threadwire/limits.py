@@ -202,7 +202,7 @@ MAX_THREADS = Limit(
 SWITCH_INTERVAL = Limit(
     "switch_interval",
     "seconds",
-    0.0005,
+    0.001,
     0.000001,
     "How long a thread that computes may keep the interpreter's lock while another waits for it.",
     "measured: lets quick clients through beside handlers that compute, and costs nothing else",
