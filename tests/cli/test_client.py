@@ -71,7 +71,7 @@ class Terminal:
         the prompt's for an instant, and swallows a Ctrl-D.
         """
         with contextlib.suppress(OSError):  # the terminal's other end is closed
-            for _ in range(int(PATIENCE)):
+            for _ in range(int(PATIENCE) if typing else 1):
                 self.type(typing)
                 while select.select([self._ours], [], [], 1.0 if typing else PATIENCE)[0]:
                     if not (data := os.read(self._ours, 4096)):
