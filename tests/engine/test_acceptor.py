@@ -8,7 +8,7 @@ import os
 import resource
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -42,9 +42,11 @@ class Admitting:
 
 
 @contextlib.contextmanager
-def accepting(made: Listener, permits: Permits, admitting: Admitting) -> Iterator[Acceptor]:
+def accepting(
+    made: Listener, permits: Permits, admitting: Admitting, kind: type[Loop] = Loop
+) -> Iterator[Acceptor]:
     threads = SpareThreads("loop under test")
-    loop = Loop(
+    loop = kind(
         Handler(reverse),
         threads,
         handoff_after=1.0,
@@ -247,3 +249,23 @@ def test_permits_call_whoever_waits_once() -> None:
     assert permits.take(called.set)
     permits.give_back()
     assert not called.is_set()
+
+
+class Full(Loop):
+    """Its poller has no place for the first listener that it is to wait for."""
+
+    tries = 0
+
+    def await_clients(self, listener: Listener, ready: Callable[[], None]) -> None:
+        self.tries += 1
+        if self.tries == 1:
+            raise OSError(errno.ENOSPC, "no space left")
+        super().await_clients(listener, ready)
+
+
+def test_a_listener_for_which_the_poller_has_no_place_is_tried_again(events: Events) -> None:
+    made, admitting = listener(), Admitting()
+    with accepting(made, Permits(5), admitting, Full), Peer(made.address):
+        eventually(lambda: admitting.streams)
+    assert [fields["detail"].errno for fields in events.named("accept-failed")] == [errno.ENOSPC]
+    assert len(events.named("accept-paused")) == 1

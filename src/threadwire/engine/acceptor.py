@@ -102,7 +102,7 @@ class Acceptor:
         self._admit = admit
         self._loop = loop
         self._permit = False  # one is held, for the next client
-        self._listening = False  # the loop tells of clients that wait
+        self._awaited: list[Listener] = []  # where the loop tells of clients that wait
         self._closed = False
         # An episode of resting, and what it cost.
         self._in_episode = False
@@ -125,22 +125,25 @@ class Acceptor:
     # The leader.
 
     def _resume(self) -> None:
-        if not self._closed and not self._listening:
-            self._listening = True
-            for listener in self._listeners:
+        if self._closed or self._awaited:
+            return
+        for listener in self._listeners:
+            try:
                 self._loop.await_clients(listener, functools.partial(self._accept, listener))
+            except OSError as error:  # the system has no place left in its poller
+                self._failed(listener, error)
+                return
+            self._awaited.append(listener)
 
     def _rest(self) -> None:
-        if self._listening:
-            self._listening = False
-            for listener in self._listeners:
-                self._loop.ignore_clients(listener)
+        while self._awaited:
+            self._loop.ignore_clients(self._awaited.pop())
 
     def _accept(self, listener: Listener) -> None:
         """Accept what waits at one listener."""
         for n in range(_BURST):
             # It may have been closed or put to rest since clients were seen to wait.
-            if not self._listening:
+            if not self._awaited:
                 return
             if not self._have_permit():
                 if n == 0:  # else it is not known whether anybody waits
