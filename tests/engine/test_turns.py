@@ -291,3 +291,28 @@ def test_a_sender_in_the_way_of_the_flush(serving: Serving) -> None:
         assert peer.hear_line() + peer.hear_line() == b"second\nnews\n"
         peer.say(b"third\nfourth\n")
         assert peer.hear(13) == b"third\nfourth\n"
+
+
+def test_what_closing_an_answer_raises_is_told_though_it_took_long(
+    serving: Serving, events: Events
+) -> None:
+    """The baton is taken while a generator's ``finally`` runs: its error is still the handler's."""
+    handed_over = threading.Event()
+
+    def endless(_message: bytes, connection: threadwire.Connection) -> Any:
+        try:
+            while True:
+                yield b"x" * 100_000
+        finally:
+            eventually(lambda: connection.owner is not None)
+            handed_over.set()
+            raise ValueError("closing failed")
+
+    server = serving(endless)
+    with Peer(server.address, receive_buffer=4096) as peer:
+        peer.say(b"go\n")
+        eventually(lambda: server.connections and server.connections[0]._rest is not None)
+        peer.reset()
+        wait_for(handed_over)
+    eventually(lambda: not server.connections)
+    assert [fields["error"] for fields in events.named("handler-failed")] == ["ValueError"]

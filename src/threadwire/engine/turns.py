@@ -277,13 +277,15 @@ class Turns:
         self, baton: Baton[Connection], connection: Connection, parts: Iterator[bytes] | None
     ) -> bool:
         """The connection has been closed; a generator still has its own ``finally`` to run."""
+        closed: Any = _NOTHING_YET
         baton.enter(connection)
         try:
             with closing(parts):
                 pass
+            closed = None  # so that what closing raises is not taken for a baton lost
             baton.leave()
         except BaseException as error:  # noqa: BLE001 - as above
-            return self._stumbled(baton, connection, None, error, _NONE_LEFT)
+            return self._stumbled(baton, connection, closed, error)
         return True
 
     def _stumbled(
