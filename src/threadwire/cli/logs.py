@@ -19,6 +19,7 @@ import os
 import select
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
@@ -44,7 +45,7 @@ _ROOT = logging.getLogger()
 _MAKE, _HANDLE, _CALL = Logger.makeRecord, Logger.handle, Logger.callHandlers
 
 
-class LineFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter, ABC):
     """What both forms share: threadwire's own events become lines without a record, too."""
 
     def __init__(self) -> None:
@@ -54,13 +55,13 @@ class LineFormatter(logging.Formatter):
         self._second = (-1, "")
         self._millisecond = (-1, "")
 
+    @abstractmethod
     def line(self, stamp: str, level: str, name: str, fields: dict[str, Any]) -> str:
         """The line for an event."""
-        raise NotImplementedError
 
+    @abstractmethod
     def moment(self, second: int) -> str:
         """The second, in this form's words."""
-        raise NotImplementedError
 
     def stamp(self, second: int, millisecond: int) -> str:
         """The time at the beginning of a line."""

@@ -60,9 +60,13 @@ class Clients:
 
     def take_in(self, connection: Connection) -> None:
         """The connection is the loop's from here on."""
+        self.hold(connection)
+        self.settle(connection)
+
+    def hold(self, connection: Connection) -> None:
+        """The connection is the loop's; what becomes of it is to be settled."""
         connection._here = True
         self.here.add(connection)
-        self.settle(connection)
 
     def let_go(self, connection: Connection) -> None:
         """The connection is not the loop's any more."""

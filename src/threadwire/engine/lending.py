@@ -114,8 +114,7 @@ class Lender:
                 self._lent -= 1
             events.no_capacity(connection, error)
             connection.disown(CloseReason.NO_CAPACITY)
-            connection._here = True
-            self._clients.here.add(connection)
+            self._clients.hold(connection)
             self._clients.dirty.append(connection)
 
     def part_with(self, connection: Connection) -> None:
@@ -146,8 +145,7 @@ class Lender:
     def stop_waiting(self, connection: Connection) -> None:
         """It was cut while it waited for a thread: the loop is to end it."""
         if self._waiting.pop(connection, None) is not None:
-            connection._here = True
-            self._clients.here.add(connection)
+            self._clients.hold(connection)
 
     def _serve_lent(self, connection: Connection, first: Step) -> None:
         connection.own(threading.get_ident())

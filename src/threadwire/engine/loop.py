@@ -37,6 +37,7 @@ from collections.abc import Callable
 
 from .. import events
 from ..connection import Connection
+from ..errors import CloseReason
 from ..handler import Handler
 from ..transport import Listener
 from ..transport.poller import ACCEPT, Poller
@@ -126,6 +127,7 @@ class Loop:
     def take_back(self, connection: Connection) -> None:
         """A thread that has served ``connection`` alone, and disowned it, is done with it."""
         if not self.post(functools.partial(self.take_in, connection)):
+            connection.note_end(connection.end_reason or CloseReason.CUT)
             while not connection.release():
                 time.sleep(RETRY_SECONDS)
             self._clients.gone(connection)
