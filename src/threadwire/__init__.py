@@ -25,8 +25,11 @@ from .errors import (
     ListenError,
     MalformedMessage,
     MessageTooLarge,
+    ProxyHeaderError,
+    ServerBusy,
     ThreadwireError,
     TimeLimitError,
+    TlsError,
     TruncatedMessage,
     UnencodableMessage,
     UsageError,
@@ -43,7 +46,9 @@ from .framing import (
     parse_framing,
 )
 from .handler import session
-from .server import CloseReport, Cut, Server, serve
+from .reports import CloseReport, Cut
+from .server import Server
+from .serving import serve
 
 __all__ = [
     "Address",
@@ -68,10 +73,13 @@ __all__ = [
     "MalformedMessage",
     "MessageTooLarge",
     "Netstring",
+    "ProxyHeaderError",
     "Raw",
     "Server",
+    "ServerBusy",
     "ThreadwireError",
     "TimeLimitError",
+    "TlsError",
     "TruncatedMessage",
     "UnencodableMessage",
     "UsageError",

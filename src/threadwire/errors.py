@@ -11,6 +11,9 @@
     ├── ConnectError (also OSError)         a server that cannot be reached
     ├── TimeLimitError (also TimeoutError)  something took longer than its named limit
     ├── ConnectionClosed                    the connection has ended; its ``reason`` says why
+    ├── ServerBusy                          the server has refused, with the word for it
+    ├── TlsError                            TLS that failed: a handshake, a certificate, a record
+    ├── ProxyHeaderError                    the peer's fault: a PROXY header missing or wrong
     └── FramingError                        the peer's fault: bytes that break the framing
         ├── MessageTooLarge                 larger than ``max_message``
         ├── MalformedMessage                bytes that the format does not allow
@@ -40,8 +43,11 @@ __all__ = [
     "ListenError",
     "MalformedMessage",
     "MessageTooLarge",
+    "ProxyHeaderError",
+    "ServerBusy",
     "ThreadwireError",
     "TimeLimitError",
+    "TlsError",
     "TruncatedMessage",
     "UnencodableMessage",
     "UsageError",
@@ -57,7 +63,15 @@ class CloseReason(enum.StrEnum):
     HANDLER_FAILED = "handler-failed"  # the handler raised, or returned what cannot be sent
     FRAMING_ERROR = "framing-error"  # the peer's bytes broke the framing
     MESSAGE_TOO_LARGE = "message-too-large"  # the peer's message exceeded max_message
+    MESSAGE_TIMEOUT = "message-timeout"  # the peer began a message and did not finish it in time
+    IDLE_TIMEOUT = "idle-timeout"  # nothing was going on for idle_timeout
     WRITE_TIMEOUT = "write-timeout"  # the peer did not read for write_timeout
+    PROXY_ERROR = "proxy-error"  # the PROXY header was missing, late or wrong
+    TLS_ERROR = "tls-error"  # the TLS handshake failed, or the peer's records were wrong
+    HANDSHAKE_TIMEOUT = "handshake-timeout"  # the TLS handshake took longer than allowed
+    BUSY = "busy"  # refused: the server has as many clients as it may have
+    ADDRESS_BUSY = "address-busy"  # refused: this address has as many clients as it may have
+    DENIED = "denied"  # refused: the address is on no allow list, or on a deny list
     NO_CAPACITY = "no-capacity"  # the system had no thread, or memory, to serve it with
     DRAINED = "drained"  # the server is closing; nothing was under way here
     CUT = "cut"  # the server is closing, and the drain's deadline had passed
@@ -171,6 +185,42 @@ class ConnectionClosed(ThreadwireError):
 
     def __str__(self) -> str:
         return f"the connection is closed ({self.reason.value})"
+
+
+class ServerBusy(ThreadwireError):
+    """The server has refused to serve this client: it answered with its busy reply.
+
+    ``reply`` is what it said.
+    """
+
+    def __init__(self, reply: bytes) -> None:
+        super().__init__(reply)
+        self.reply = reply
+
+    def __str__(self) -> str:
+        return f"the server is busy; it said {self.reply!r}"
+
+
+class TlsError(ThreadwireError):
+    """TLS that failed: a handshake, a certificate or a record; ``problem`` says how."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"TLS failed: {self.problem}"
+
+
+class ProxyHeaderError(ThreadwireError):
+    """A connection that did not begin with a right PROXY header; ``problem`` says why."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"PROXY header: {self.problem}"
 
 
 class FramingError(ThreadwireError):
