@@ -79,7 +79,7 @@ def test_an_address_is_its_own_address() -> None:
         ("unix:///run\0/app.sock", "must be absolute"),
         ("fd://", "must be a number"),
         ("fd://-1", "must be a number"),
-        ("fd://three", "must be a number"),
+        ("fd://3rd", "must be a number"),
         ("fd://³", "must be a number"),
         ("tcp://localhost:" + "1" * 5000, "0 to 65535"),
         ("tcp://local\nhost:80", "is not a host"),
@@ -94,7 +94,7 @@ def test_what_is_wrong_is_named(url: str, problem: str) -> None:
 
 @pytest.mark.parametrize("url", ["localhost:80", "http://localhost:80"])
 def test_the_forms_that_are_known_are_shown(url: str) -> None:
-    with pytest.raises(AddressError, match=r"tcp://HOST:PORT, .*unix:///PATH or fd://NUMBER"):
+    with pytest.raises(AddressError, match=r"tcp://HOST:PORT, .*unix:///PATH, fd://NUMBER or fd://NAME"):
         parse_address(url)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from threadwire import Address, CloseReason, events
+from threadwire import Address, CloseReason, Cut, events
 from threadwire.events import Event, emit, show
 
 
@@ -145,14 +145,14 @@ def test_who_is_asked_first_may_take_an_event_without_a_record(
         return takes
 
     monkeypatch.setattr(events, "shortcut", take)
-    events.stopped(5, 1)
-    assert asked == [(logging.INFO, "stopped", {"finished": 5, "cut": 1})]
+    events.stopped(5, 1, 0, 2)
+    assert asked == [(logging.INFO, "stopped", {"finished": 5, "cut": 1, "dismissed": 0, "refused": 2})]
     assert not caplog.records
 
     takes = False
-    events.stopped(6, 0)
-    assert asked[1:] == [(logging.INFO, "stopped", {"finished": 6, "cut": 0})]
-    assert [record.getMessage() for record in caplog.records] == ["stopped finished=6 cut=0"]
+    events.stopped(6, 0, 0, 0)
+    assert asked[1:] == [(logging.INFO, "stopped", {"finished": 6, "cut": 0, "dismissed": 0, "refused": 0})]
+    assert [record.getMessage() for record in caplog.records] == ["stopped finished=6 cut=0 dismissed=0 refused=0"]
 
     emit(logging.DEBUG, "message", size=1)  # not enabled
     emit(logging.ERROR, "handler-failed", exception=ValueError())  # has a traceback
@@ -195,14 +195,15 @@ def test_events_that_concern_no_connection(caplog: pytest.LogCaptureFixture) -> 
     events.accept_paused("too many open files")
     events.accept_resumed(3)
     events.accept_failed(Address("tcp", "::", 80), OSError("no good"))
-    events.cut(7, Address("tcp", "::1", 5), 1.23456, "a reply")
-    events.stopped(5, 1)
+    events.cut(Cut(7, Address("tcp", "::1", 5), 1.23456, "a reply", 8, 9))
+    events.stopped(5, 1, 3, 2)
     assert [record.getMessage() for record in caplog.records] == [
         "signal signal=SIGTERM then=drain",
         "draining connections=2 drain_timeout=30",
         'accept-paused reason="too many open files"',
         "accept-resumed refused_meanwhile=3",
         'accept-failed listen=tcp://[::]:80 error=OSError detail="no good"',
-        'cut connection=7 peer=tcp://[::1]:5 seconds=1.235 doing="a reply"',
-        "stopped finished=5 cut=1",
+        'cut connection=7 peer=tcp://[::1]:5 seconds=1.235 bytes_received=8 '
+        'bytes_sent=9 doing="a reply"',
+        "stopped finished=5 cut=1 dismissed=3 refused=2",
     ]

@@ -443,7 +443,7 @@ def test_serve_ends_when_the_server_is_closed_otherwise(unused_port: int) -> Non
 
     server = threadwire.Server(stop, f"tcp://127.0.0.1:{unused_port}")
     reports: list[threadwire.CloseReport] = []
-    from threadwire.server import serve_until_signal
+    from threadwire.serving import serve_until_signal
 
     runner = threading.Thread(target=lambda: reports.append(serve_until_signal(server)))
     runner.start()

@@ -572,7 +572,7 @@ def weather(
         monkeypatch.setattr(loop, "Poller", portable.Poller)
     if weather.most_threads is not None:
         fewer = MAX_THREADS._replace(default=weather.most_threads)
-        monkeypatch.setattr(lending, "MAX_THREADS", fewer)
+        monkeypatch.setattr("threadwire.limits.MAX_THREADS", fewer)
     if weather.hasty:
         make_hasty(monkeypatch)
     logging.getLogger("threadwire").setLevel(weather.level)

@@ -43,11 +43,15 @@ from .errors import CloseReason, ConnectionClosed, TimeLimitError, UsageError
 from .framing import BytesLike, Codec, require_bytes
 from .limits import READ_SIZE
 from .outgoing import Outgoing
+from .rules import Rules
 from .transport import Stream
 
 if TYPE_CHECKING:
     from .engine.farewell import Farewell
+    from .engine.opening import Opening
     from .engine.timers import Timer
+    from .proxy_protocol import ProxyHeader
+    from .transport.tls import TlsInfo
 
 __all__ = ["Connection", "Home"]
 
@@ -65,7 +69,10 @@ class Connection(Outgoing):
     id
         A number that no other connection of this server has, from 1 on.
     peer, local
-        Both ends' :class:`~threadwire.Address`.
+        Both ends' :class:`~threadwire.Address`. Behind a proxy whose PROXY header is
+        heeded, ``peer`` is the client that the proxy speaks for.
+    proxy
+        That header, or ``None``.
     opened_at
         When it was accepted, in seconds since the epoch.
     messages_received, messages_sent, bytes_received, bytes_sent
@@ -82,22 +89,28 @@ class Connection(Outgoing):
         "_idle",
         "_interest",
         "_opened_clock",
+        "_opening",
         "_own",
         "_parked",
         "_proven",
         "_quick",
+        "_reading",
         "_receive_lock",
         "_released",
         "_rest",
+        "_rules",
+        "_site",
         "_state",
         "_state_lock",
         "_strikes",
+        "_taken",
         "_thread",
         "_timer",
-        "_write_timeout",
+        "admitted",
         "id",
         "opened_at",
         "peer",
+        "proxy",
     )
 
     def __init__(
@@ -108,16 +121,19 @@ class Connection(Outgoing):
         home: Home,
         *,
         session: bool,
-        write_timeout: float | None,
+        rules: Rules,
     ) -> None:
         super().__init__(stream, codec)
         self.id = connection_id  # constant
-        self.peer = stream.peer  # constant
+        self.peer = stream.peer  # constant from the opening on; a PROXY header may change it before
+        self.proxy: ProxyHeader | None = None  # the same
+        self._site: str | int | None = None  # whoever admits it: as what its peer is counted
+        self.admitted = True  # constant once it is the loop's: it holds a permit
         self.opened_at = time.time()  # constant
         self._opened_clock = time.monotonic()  # constant
         self._fd = stream.fileno()  # constant; ours until the release
         self._home = home  # constant
-        self._write_timeout = write_timeout  # constant
+        self._rules = rules  # constant
         self._state: dict[str, Any] | None = None  # the user's; made by the state lock's holder
 
         self._here = False  # loop: it is the one that serves it
@@ -125,6 +141,8 @@ class Connection(Outgoing):
         self._proven = False  # loop: its handler has been quick once, and not slow since
         self._strikes = 0  # loop, or the own thread: how often its handler has proved slow
         self._timer: Timer | None = None  # loop: what is due if nothing happens before
+        self._taken = 0  # loop: bytes that the peer has read since that timer was set
+        self._opening: Opening | None = None  # loop: what comes before its first message
         self._farewell: Farewell | None = None  # loop: how far its ending has come
 
         # Loop: what is still to be answered when the peer has taken the replies so far.
@@ -137,6 +155,8 @@ class Connection(Outgoing):
         self._own = session  # state lock: a thread of its own serves it
         self._thread: int | None = None  # state lock: that thread's ident
         self._idle = False  # state lock: the own thread may wait in a read, nothing begun
+        # Own thread to set, any thread to read, as a hint: it waits for the peer.
+        self._reading = False
         # State lock to set, the loop alone to read: nothing keeps a message from being handled
         # the short way. It may be False for long, and then all else is looked at, too.
         self._quick = False
@@ -153,6 +173,11 @@ class Connection(Outgoing):
     @property
     def local(self) -> Address:
         return self._stream.local
+
+    @property
+    def tls(self) -> TlsInfo | None:
+        """Version, cipher and the peer's certificate; ``None`` without TLS."""
+        return None if self._tls is None else self._tls.info
 
     @property
     def state(self) -> dict[str, Any]:
@@ -206,6 +231,18 @@ class Connection(Outgoing):
         """The messages to come; ends when the peer does, or the server drains."""
         while (message := self._receive(None)) is not None:
             yield message
+
+    def start_tls(self) -> TlsInfo:
+        """Go on in TLS, in a session handler that has agreed that with its peer.
+
+        Waits for the handshake, at most ``handshake_timeout``. Raises
+        :class:`~threadwire.TlsError` if it fails, which ends the connection;
+        :class:`~threadwire.UsageError` if the server has no certificate, or the connection
+        TLS already; :class:`~threadwire.ConnectionClosed`.
+        """
+        from .engine.starttls import start_tls
+
+        return start_tls(self, self._rules)
 
     def close(self) -> None:
         """End the connection; from any thread, any number of times.
@@ -294,7 +331,7 @@ class Connection(Outgoing):
     def flush(self) -> None:
         """Own thread: write what is pending, waiting for the peer."""
         with self._send_lock:
-            if self._pending or self._raw:
+            if self.has_pending:
                 self._write(b"")
         error = self.take_unframed()
         if error is not None:
@@ -324,18 +361,19 @@ class Connection(Outgoing):
         Otherwise ``None``, with what was read fed to the codec, or noted to be the end.
         """
         codec = self._codec
-        if codec.unread or self._ended or self._closing or self._stopped:
+        if codec.unread or self._ended or self._closing or self._stopped or self._tls is not None:
             return None
         with self._state_lock:
             self._idle = not self._draining
         if not self._idle:
             return None
+        self._reading = True
         try:
             data = self._stream.read()
         except OSError:
             self.note_peer_end(CloseReason.PEER_RESET, stop=True)
             return None
-        self._idle = False  # not locked, as below
+        self._idle = self._reading = False  # not locked, as below
         if data:
             message = codec.only_message(data)
             if message is None or self._closing:
@@ -356,12 +394,13 @@ class Connection(Outgoing):
         codec = self._codec
         with self._state_lock:
             draining = self._draining
-            self._idle = codec.unread == 0
+            self._idle = codec.unread == 0 and (self._tls is None or not self._tls.begun)
         size = self.allowance() if draining else READ_SIZE.whole
         if not size:
             self.end_reading(CloseReason.DRAINED)
             return True
         settle_at = self.settle_at(deadline)
+        self._reading = True
         try:
             data = self._stream.read_until(settle_at, size)
         except OSError:
@@ -370,7 +409,7 @@ class Connection(Outgoing):
             return True
         # Not locked: a drain that still sees True meets a message begun this instant, and
         # could as well have come before it.
-        self._idle = False
+        self._idle = self._reading = False
         if data:
             self.feed(data)
         elif data is None:
@@ -386,7 +425,9 @@ class Connection(Outgoing):
     def note_quick(self) -> None:
         """The loop: messages may be handled the short way, if nothing is in the way."""
         with self._state_lock:
-            self._quick = not (self._draining or self._closing or self._own)
+            self._quick = not (
+                self._draining or self._closing or self._own or self._tls is not None
+            )
 
     def park(self, parked: bool) -> None:
         """The loop: whether senders are to call for attention when they leave."""
@@ -437,11 +478,12 @@ class Connection(Outgoing):
         """Write what is pending, and ``data``, waiting for the peer."""
         if self._released:
             raise self._closed_error()
+        timeout = self._rules.write_timeout
         try:
-            if self._pending or self._raw:
-                self._stream.write(self.take_pending(data), self._write_timeout)
+            if self._pending or self._raw or self._tls is not None:
+                self._stream.write(self.take_pending(data), timeout)
             else:
-                self._stream.write(data, self._write_timeout)
+                self._stream.write(data, timeout)
         except BaseException as error:
             # Part of it may have gone out: the stream is of no more use.
             if isinstance(error, TimeLimitError):

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .address import Address
     from .connection import Connection
+    from .errors import CloseReason
+    from .reports import Cut
 
 logger = logging.getLogger("threadwire")
 
@@ -104,9 +106,29 @@ def emit(level: int, name: str, *, exception: BaseException | None = None, **fie
                 traceback.print_exc()
 
 
+def capacity(max_clients: int, descriptors: float) -> None:
+    emit(logging.INFO, "capacity", max_clients=max_clients, descriptors=descriptors)
+
+
+def capacity_short(max_clients: int, descriptors: float, wanted: int) -> None:
+    emit(
+        logging.WARNING,
+        "capacity-short",
+        max_clients=max_clients,
+        descriptors=descriptors,
+        wanted=wanted,
+    )
+
+
+def _level(connection: Connection) -> int:
+    """A proxy that only looks whether we live is no client, and not worth a line."""
+    proxy = connection.proxy
+    return logging.INFO if proxy is None or not proxy.local else logging.DEBUG
+
+
 def opened(connection: Connection) -> None:
     emit(
-        logging.INFO,
+        _level(connection),
         "opened",
         connection=connection.id,
         peer=connection.peer,
@@ -116,7 +138,7 @@ def opened(connection: Connection) -> None:
 
 def closed(connection: Connection, seconds: float) -> None:
     emit(
-        logging.INFO,
+        _level(connection),
         "closed",
         connection=connection.id,
         peer=connection.peer,
@@ -178,6 +200,22 @@ def engine_failed(error: BaseException) -> None:
     )
 
 
+def certificate_warning(problem: str) -> None:
+    emit(logging.WARNING, "certificate", problem=problem)
+
+
+def certificates_reloaded(names: str, days_left: float) -> None:
+    emit(logging.INFO, "certificates-reloaded", names=names, days_left=round(days_left, 1))
+
+
+def reload_failed(error: Exception) -> None:
+    emit(logging.ERROR, "reload-failed", error=type(error).__name__, detail=error)
+
+
+def refused(reason: CloseReason, peer: Address, count: int) -> None:
+    emit(logging.WARNING, "refused", reason=reason, peer=peer, count=count)
+
+
 def accept_paused(reason: str) -> None:
     emit(logging.WARNING, "accept-paused", reason=reason)
 
@@ -215,16 +253,33 @@ def draining(connections: int, seconds: float) -> None:
     emit(logging.INFO, "draining", connections=connections, drain_timeout=seconds)
 
 
-def cut(connection: int, peer: Address, age: float, doing: str) -> None:
+def cut(cut: Cut) -> None:
     emit(
         logging.WARNING,
         "cut",
-        connection=connection,
-        peer=peer,
-        seconds=round(age, 3),
-        doing=doing,
+        connection=cut.connection,
+        peer=cut.peer,
+        seconds=round(cut.age, 3),
+        bytes_received=cut.bytes_received,
+        bytes_sent=cut.bytes_sent,
+        doing=cut.doing,
     )
 
 
-def stopped(finished: int, cut: int) -> None:
-    emit(logging.INFO, "stopped", finished=finished, cut=cut)
+def stopped(finished: int, cut: int, dismissed: int, refused: int) -> None:
+    emit(
+        logging.INFO,
+        "stopped",
+        finished=finished,
+        cut=cut,
+        dismissed=dismissed,
+        refused=refused,
+    )
+
+
+def suspended(connections: int) -> None:
+    emit(logging.INFO, "suspended", connections=connections)
+
+
+def resumed() -> None:
+    emit(logging.INFO, "resumed")

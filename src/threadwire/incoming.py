@@ -7,12 +7,17 @@ flags that other threads set are only looked at here.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from .errors import CloseReason, FramingError, MessageTooLarge
+from .errors import CloseReason, FramingError, MessageTooLarge, TlsError
 from .framing import Codec
 from .framing.codec import SettleTime
 from .limits import READ_SIZE
 from .transport import Stream
+
+if TYPE_CHECKING:
+    from .transport.tls import Tls
 
 __all__ = ["Incoming", "reason_of"]
 
@@ -33,6 +38,7 @@ class Incoming:
         "_settle_time",
         "_stopped",
         "_stream",
+        "_tls",
         "_violation",
         "bytes_received",
         "messages_received",
@@ -50,7 +56,9 @@ class Incoming:
         self._settle_time: SettleTime | None = None  # made when a codec has to guess
         self._budget: int | None = None  # bytes a drain still lets it read
         self._finishing = False  # the message begun is the last
-        self._violation: FramingError | None = None  # what the peer did wrong
+        self._violation: FramingError | TlsError | None = None  # what the peer did wrong
+        # Owner and send lock together to set; so the holder of either may use it. See Tls.
+        self._tls: Tls | None = None
 
         # Flags, set by whoever holds the connection's state lock.
         self._draining = False  # what was begun is to be finished, no more
@@ -68,16 +76,37 @@ class Incoming:
         return self._end_reason
 
     @property
-    def violation(self) -> FramingError | None:
-        """What the peer did to the framing."""
+    def violation(self) -> FramingError | TlsError | None:
+        """What the peer did to the framing, or to TLS."""
         return self._violation
 
+    @property
+    def begun(self) -> bool:
+        """Whether a message, or a TLS record, has begun to arrive and is not complete."""
+        return self._codec.unread > 0 or (self._tls is not None and self._tls.begun)
+
     def feed(self, data: bytes) -> None:
-        """Take what was read."""
-        self.bytes_received += len(data)
+        """Take what was read. Raises TlsError."""
         if self._budget:
             self._budget = max(0, self._budget - len(data))
-        self._codec.feed(data)
+        if self._tls is not None:
+            self._feed_sealed(self._tls, data)
+        else:
+            self.bytes_received += len(data)
+            self._codec.feed(data)
+
+    def _feed_sealed(self, tls: Tls, data: bytes) -> None:
+        try:
+            data = tls.open(data)
+        except TlsError as error:
+            self._violation = error
+            self.end_reading(CloseReason.TLS_ERROR, stop=True)
+            raise
+        if data:
+            self.bytes_received += len(data)
+            self._codec.feed(data)
+        if tls.ended and not self._ended:
+            self.note_peer_end(CloseReason.PEER_CLOSED)
 
     def decoded(self) -> bytes | None:
         """The next message that has been read whole. Raises FramingError."""
@@ -105,16 +134,18 @@ class Incoming:
             self._budget = self._stream.readable_bytes()
         if self._budget:
             return min(READ_SIZE.whole, self._budget)
-        self._finishing = self._codec.unread > 0
+        self._finishing = self.begun
         return READ_SIZE.whole if self._finishing else 0
 
-    def settle_at(self, deadline: float | None = None) -> float | None:
+    def settle_at(
+        self, deadline: float | None = None, now: Callable[[], float] = time.monotonic
+    ) -> float | None:
         """By when to stop waiting for bytes: ``deadline``, or sooner if the codec has to guess."""
         if self._codec.patience is None:
             return deadline
         if self._settle_time is None:
             self._settle_time = SettleTime(self._codec)
-        return self._settle_time.before(deadline, time.monotonic)
+        return self._settle_time.before(deadline, now)
 
     def note_peer_end(self, reason: CloseReason, *, stop: bool = False) -> None:
         """The stream has ended; ``stop`` if by a reset, so that nobody would get an answer."""
@@ -141,8 +172,10 @@ class Incoming:
         self._codec.end()
 
 
-def reason_of(error: FramingError) -> CloseReason:
-    """The close reason for what a peer did to the framing."""
+def reason_of(error: FramingError | TlsError) -> CloseReason:
+    """The close reason for what a peer did to the framing, or to TLS."""
+    if isinstance(error, TlsError):
+        return CloseReason.TLS_ERROR
     if isinstance(error, MessageTooLarge):
         return CloseReason.MESSAGE_TOO_LARGE
     return CloseReason.FRAMING_ERROR

@@ -6,6 +6,7 @@ texts and documentation take name and default from the declaration.
 
 from __future__ import annotations
 
+import math
 import resource
 from typing import Literal, NamedTuple
 
@@ -13,51 +14,83 @@ from .errors import UsageError
 
 __all__ = [
     "ACCEPT_PAUSE",
+    "ACCEPT_RATE",
     "BACKLOG",
     "CLIENT_TIMEOUT",
+    "DESCRIPTOR_RESERVE",
     "DRAIN_TIMEOUT",
+    "FIRST_BACKOFF",
     "HANDOFF_AFTER",
+    "HANDSHAKE_TIMEOUT",
     "HIGH_WATER",
+    "IDLE_TIMEOUT",
     "JOIN_GRACE",
+    "KEEPALIVE_COUNT",
+    "KEEPALIVE_IDLE",
+    "KEEPALIVE_INTERVAL",
     "LIMITS",
     "LINGER_BYTES",
     "LINGER_TIMEOUT",
     "LOG_QUEUE",
+    "MAX_BACKOFF",
     "MAX_CLIENTS",
+    "MAX_CLIENTS_PER_IP",
+    "MAX_HANDSHAKES",
     "MAX_MESSAGE",
+    "MAX_REFUSALS",
     "MAX_THREADS",
+    "MESSAGE_TIMEOUT",
+    "OFF",
     "PIPELINE_BYTES",
     "PIPELINE_WINDOW",
+    "POOL_IDLE",
+    "POOL_SIZE",
+    "PROXY_TIMEOUT",
     "QUIET_SECONDS",
     "READ_SIZE",
+    "RETRY_ATTEMPTS",
+    "RETRY_BUDGET",
+    "RETRY_RESERVE",
     "SPARE_SECONDS",
     "SWITCH_INTERVAL",
+    "USER_TIMEOUT",
+    "WRITE_PROGRESS",
     "WRITE_TIMEOUT",
     "Limit",
+    "clients_for",
     "default_max_clients",
 ]
 
 
 # Beyond these the system's own counters and clocks give up.
-_LARGEST = {"bytes": 2.0**62, "seconds": 1e9, "count": 2.0**31 - 1}
+_LARGEST = {"bytes": 2.0**62, "seconds": 1e9, "count": 2.0**31 - 1, "a second": 1e9}
+
+OFF = math.inf  # of a limit that may be off: as many, or as long, as it takes
 
 
 class Limit(NamedTuple):
     """One limit.
 
     ``default`` is in ``unit``, ``smallest`` the least that makes sense; ``help`` says
-    what is limited, ``reason`` why by default so much.
+    what is limited, ``reason`` why by default so much. One that is ``optional`` may be
+    ``None`` or :data:`OFF`: then there is no such limit.
     """
 
     name: str
-    unit: Literal["bytes", "seconds", "count"]
+    unit: Literal["bytes", "seconds", "count", "a second"]
     default: float
     smallest: float
     help: str
     reason: str
+    optional: bool = False
 
     def check(self, value: object) -> float:
-        """Return ``value`` if it may stand for this limit; else raise UsageError."""
+        """Return ``value`` if it may stand for this limit; else raise UsageError.
+
+        For a limit that is off :data:`OFF` is returned.
+        """
+        if self.optional and (value is None or value == OFF):
+            return OFF
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(f"{self.name} must be a number of {self.what}, not {value!r}")
         if not value >= self.smallest:  # so that it refuses what is no number, too
@@ -71,15 +104,17 @@ class Limit(NamedTuple):
         return value
 
     def check_whole(self, value: object) -> int:
-        """Like :meth:`check`, for limits that count bytes or things."""
+        """Like :meth:`check`, for limits that count bytes or things; off is a huge number."""
         number = self.check(value)
+        if number == OFF:
+            return int(_LARGEST[self.unit])
         if number != int(number):
             raise UsageError(f"{self.name} must be a whole number, not {value!r}")
         return int(number)
 
     @property
     def what(self) -> str:
-        return {"bytes": "bytes", "seconds": "seconds", "count": "items"}[self.unit]
+        return {"bytes": "bytes", "seconds": "seconds"}.get(self.unit, "items")
 
     @property
     def whole(self) -> int:
@@ -111,13 +146,114 @@ MAX_CLIENTS = Limit(
     "How many clients are served at once; further ones wait in the backlog.",
     "bounds threads and memory; less where the descriptor limit allows less",
 )
+MAX_CLIENTS_PER_IP = Limit(
+    "max_clients_per_ip",
+    "count",
+    OFF,
+    1,
+    "How many clients of one address (IPv6: one /64) are served at once; further ones are refused.",
+    "many clients may stand behind one address, so only who runs the server can say",
+    optional=True,
+)
+ACCEPT_RATE = Limit(
+    "accept_rate",
+    "a second",
+    OFF,
+    0.01,
+    "How many clients are accepted a second, on average; further ones wait in the backlog.",
+    "accepting is cheap; a limit is for handlers whose clients' first steps are not",
+    optional=True,
+)
+MAX_HANDSHAKES = Limit(
+    "max_handshakes",
+    "count",
+    1000,
+    1,
+    "How many clients may be in their TLS handshake at once; further ones are refused.",
+    "room for all clients of a restart, while those that stop half-way cannot take every place",
+)
+MAX_REFUSALS = Limit(
+    "max_refusals",
+    "count",
+    64,
+    0,
+    "How many refused clients are being told that the server is busy; others are just closed.",
+    "each keeps a descriptor for a moment, of those that are not clients'",
+)
+HANDSHAKE_TIMEOUT = Limit(
+    "handshake_timeout",
+    "seconds",
+    10.0,
+    0.001,
+    "How long a client may take for its TLS handshake.",
+    "a few round trips on the slowest network, and no longer for those who never finish",
+)
+PROXY_TIMEOUT = Limit(
+    "proxy_timeout",
+    "seconds",
+    5.0,
+    0.001,
+    "How long a proxy may take for the PROXY header that begins a connection.",
+    "a proxy sends it at once, so a lost packet and its repetition are all there is to wait for",
+)
+MESSAGE_TIMEOUT = Limit(
+    "message_timeout",
+    "seconds",
+    30.0,
+    0.001,
+    "How long a client may take for one message, from its first byte to its last.",
+    "a large message on a slow line; one that drips does not hold its buffer for ever",
+    optional=True,
+)
+IDLE_TIMEOUT = Limit(
+    "idle_timeout",
+    "seconds",
+    OFF,
+    0.001,
+    "How long a client may be idle: nothing received, nothing sent, nothing being handled.",
+    "an idle client costs a kilobyte; one that is gone is found out by keepalive",
+    optional=True,
+)
 WRITE_TIMEOUT = Limit(
     "write_timeout",
     "seconds",
     30.0,
     0.001,
-    "How long a peer may read nothing of a reply that waits for it before it is closed.",
-    "longer than any network's hiccup, short enough that dead peers do not pile up",
+    "How long a peer may take to read the next 16 KiB of what waits for it, or what is left.",
+    "longer than any network's hiccup; a peer that reads byte by byte does not last for ever",
+)
+KEEPALIVE_IDLE = Limit(
+    "keepalive_idle",
+    "seconds",
+    60,
+    1,
+    "How long a TCP connection is silent before the system asks whether the peer is there.",
+    "sooner than firewalls forget a silent connection, rarely enough to cost nothing",
+)
+KEEPALIVE_INTERVAL = Limit(
+    "keepalive_interval",
+    "seconds",
+    15,
+    1,
+    "How long the system waits for the answer before it asks again.",
+    "longer than any round trip",
+)
+KEEPALIVE_COUNT = Limit(
+    "keepalive_count",
+    "count",
+    4,
+    1,
+    "How many times the system asks in vain before it ends the connection.",
+    "with the others, a peer that has vanished is gone within two minutes",
+)
+USER_TIMEOUT = Limit(
+    "user_timeout",
+    "seconds",
+    OFF,
+    0.001,
+    "How long sent bytes may stay unacknowledged before the system ends the connection.",
+    "write_timeout and keepalive see to it; this one is for networks that lose whole routes",
+    optional=True,
 )
 DRAIN_TIMEOUT = Limit(
     "drain_timeout",
@@ -134,6 +270,63 @@ CLIENT_TIMEOUT = Limit(
     0.001,
     "How long to wait to connect, to send, and for each reply.",
     "longer than a reply takes, shorter than a person's patience",
+)
+RETRY_ATTEMPTS = Limit(
+    "attempts",
+    "count",
+    10,
+    1,
+    "How many times a connection or a request is tried in all.",
+    "with the back-offs they are given, they outlast a server that is started anew",
+)
+FIRST_BACKOFF = Limit(
+    "first_backoff",
+    "seconds",
+    0.05,
+    0.001,
+    "How long the first back-off may be; it doubles with every further one.",
+    "longer than a reconnect takes, and shorter than a person notices",
+)
+MAX_BACKOFF = Limit(
+    "max_backoff",
+    "seconds",
+    2.0,
+    0.001,
+    "How long any back-off may be.",
+    "a server that is back is not left waiting for its clients",
+)
+RETRY_BUDGET = Limit(
+    "budget",
+    "count",
+    20,
+    0,
+    "How many retries every hundred requests may bring about.",
+    "an outage makes a fifth more load, instead of ten times as much",
+)
+RETRY_RESERVE = Limit(
+    "reserve",
+    "count",
+    100,
+    1,
+    "How many retries the budget begins with, and the most it can save.",
+    "a handful of threads gets over one restart, though they asked little before",
+)
+POOL_SIZE = Limit(
+    "pool",
+    "count",
+    1,
+    1,
+    "How many connections a pool may have at once.",
+    "what retries alone ask for; how many requests are under way, only their sender knows",
+)
+POOL_IDLE = Limit(
+    "pool_idle",
+    "seconds",
+    60.0,
+    0.001,
+    "How long a pool keeps a connection that nobody uses.",
+    "bridges the pauses of a busy client, and ends before most proxies give a connection up",
+    optional=True,
 )
 PIPELINE_WINDOW = Limit(
     "window",
@@ -158,6 +351,14 @@ READ_SIZE = Limit(
     1,
     "The most bytes one read takes.",
     "enough for full speed, and below the size for which the allocator maps memory anew each time",
+)
+WRITE_PROGRESS = Limit(
+    "write_progress",
+    "bytes",
+    16 << 10,
+    1,
+    "How many bytes a peer has to read, or all that waits, for write_timeout to begin anew.",
+    "half a kilobyte a second, by default, which the slowest modem has",
 )
 LINGER_TIMEOUT = Limit(
     "linger_timeout",
@@ -252,7 +453,12 @@ LIMITS: dict[str, Limit] = {
     limit.name: limit for limit in list(globals().values()) if isinstance(limit, Limit)
 }
 
-_DESCRIPTOR_RESERVE = 64  # listeners, logs, the handler's own files and sockets
+DESCRIPTOR_RESERVE = 64  # listeners, logs, the handler's own files and sockets
+
+
+def clients_for(descriptors: float) -> float:
+    """How many clients so many descriptors have room for."""
+    return max(1, descriptors - DESCRIPTOR_RESERVE)
 
 
 def default_max_clients() -> int:
@@ -260,4 +466,4 @@ def default_max_clients() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CLIENTS.whole
-    return max(1, min(MAX_CLIENTS.whole, soft - _DESCRIPTOR_RESERVE))
+    return int(min(MAX_CLIENTS.whole, clients_for(soft)))

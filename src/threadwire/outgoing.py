@@ -9,11 +9,15 @@ pending first, so the order of an owner's replies is kept.
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from .errors import UsageError
 from .framing import Codec
 from .incoming import Incoming
 from .transport import Stream
+
+if TYPE_CHECKING:
+    from .transport.tls import Tls
 
 __all__ = ["Outgoing", "require_frame"]
 
@@ -75,13 +79,18 @@ class Outgoing(Incoming):
 
     # Send lock held.
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether there is something to be written; any thread, as a hint."""
+        return bool(self._pending or self._raw or (self._tls is not None and self._tls.pending))
+
     def take_pending(self, data: bytes = b"") -> bytes | memoryview:
         """Take out what is pending, followed by ``data``, for the caller to write."""
         if self._raw:
             self._frame_raw()
         pending = self._pending
         if not pending:
-            return data
+            return data if self._tls is None else self._tls.seal(data)
         taken = pending[:]  # the owner may append meanwhile
         del pending[: len(taken)]
         for part in taken:
@@ -89,6 +98,8 @@ class Outgoing(Incoming):
                 self._written += len(part)
         if data:
             taken.append(data)
+        if self._tls is not None:
+            return _sealed(self._tls, taken)
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def _frame_raw(self) -> None:
@@ -114,9 +125,26 @@ class Outgoing(Incoming):
         self._sent += len(replies)
         del raw[: len(replies)]
 
+    def take_tls_end(self) -> bool:
+        """TLS's own end of what is sent is pending from here on; whether there was one to come."""
+        tls = self._tls
+        if tls is None or tls.closing:
+            return False
+        self.pending().append(memoryview(tls.take_end()))
+        return True
+
     def put_back(self, rest: memoryview) -> None:
         """What could not be written of what was taken is pending again, before all else."""
         self.pending().insert(0, rest)
+
+
+def _sealed(tls: Tls, parts: list[bytes | memoryview]) -> bytes | memoryview:
+    """``parts`` as they go out; what was put back after a short write is encrypted already."""
+    rest = parts.pop(0) if isinstance(parts[0], memoryview) else b""
+    sealed = tls.seal(b"".join(parts))
+    if not rest or not sealed:
+        return rest or sealed
+    return b"".join((rest, sealed))
 
 
 def require_frame(frame: object) -> None:

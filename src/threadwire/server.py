@@ -10,56 +10,46 @@ from __future__ import annotations
 
 import enum
 import itertools
-import os
-import signal
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType, TracebackType
-from typing import NamedTuple, Self, TypedDict, Unpack
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from . import events, limits
 from .address import Address, parse_address
 from .connection import Connection
-from .engine import Engine, Loop, Permits, loop_count, on_one_core
+from .engine import (
+    Admission,
+    Engine,
+    Gate,
+    Loop,
+    Opening,
+    Permits,
+    loop_count,
+    on_one_core,
+)
 from .errors import CloseReason, ListenError, UsageError
-from .framing import Framing, Lines
 from .handler import Handler, MessageHandler, SessionHandler, as_handler
+from .options import Options, ServerOptions
+from .reports import CloseReport, Cut, where
 from .transport import Listener, Stream, listen
 
-__all__ = ["CloseReport", "Cut", "Server", "serve"]
+if TYPE_CHECKING:
+    from .certificates import Certificates
+    from .engine.acceptor import Acceptor
+    from .proxy_protocol import ProxyParser
 
-
-class Cut(NamedTuple):
-    """A connection that a drain's deadline cut, and what its handler was doing."""
-
-    connection: int
-    peer: Address
-    age: float  # seconds
-    doing: str  # "file:line in function", or "" if that could not be seen
-
-
-class CloseReport(NamedTuple):
-    """How a server's closing went.
-
-    ``finished`` connections ended by themselves within the drain; ``cut`` lists the
-    others. ``threads_left`` names threads whose handlers had still not returned
-    when ``close()`` did; they end with the process.
-    """
-
-    finished: int
-    cut: tuple[Cut, ...]
-    threads_left: tuple[str, ...]
-
+__all__ = ["Server"]
 
 # Seconds. A handler that closes its server turns, meanwhile, from the loop's leader into its
 # client's own thread, which nothing announces.
 _LOOK_AGAIN = 0.05
+# Seconds for the first message of a client that was accepted when the server was closing.
+_FIRST_MESSAGE = 0.5
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
+_TELL_BUSY = (CloseReason.BUSY, CloseReason.ADDRESS_BUSY)
 
 
 class _Phase(enum.Enum):
@@ -67,19 +57,6 @@ class _Phase(enum.Enum):
     SERVING = "serving"
     CLOSING = "closing"
     CLOSED = "closed"
-
-
-class ServerOptions(TypedDict, total=False):
-    """The keyword arguments of :class:`Server`, which explains them."""
-
-    framing: Framing | None
-    max_message: int
-    max_clients: int | None
-    backlog: int
-    write_timeout: float
-    drain_timeout: float
-    handoff_after: float
-    pin: bool
 
 
 class Server:
@@ -97,27 +74,9 @@ class Server:
     addresses
         URLs to listen on: ``tcp://host:port``, ``tcp://:port`` (all interfaces),
         ``unix:///path``, ``fd://3``. Port 0 takes a free one.
-    framing
-        How messages lie in the stream [``Lines()``].
-    max_message
-        Bytes a received message may have [1 MiB].
-    max_clients
-        Connections served at once; further ones wait in the listen backlog
-        [10,000, or what the descriptor limit allows].
-    backlog
-        Connections that the system holds until they are accepted [1,024].
-    write_timeout
-        Seconds a peer may read nothing of a waiting reply [30].
-    drain_timeout
-        Seconds that ``close()`` lets begun messages finish, unless told otherwise [30].
-    handoff_after
-        Seconds that a call of the handler may hold up the loop that all clients share; then
-        its client gets a thread of its own [0.005].
-    pin
-        Whether the threads that serve share one core [no]. With the interpreter's lock
-        that is faster where many have a thread of their own, as sessions have; the
-        ``threadwire serve`` command does it. What a handler itself starts inherits the
-        one core.
+    options
+        Keyword arguments, such as ``framing``, ``max_clients`` or ``tls_cert``;
+        :class:`ServerOptions` has them all.
 
     Wrong arguments raise :class:`~threadwire.UsageError` here; an address that
     cannot be listened on raises :class:`~threadwire.ListenError` from
@@ -128,80 +87,147 @@ class Server:
         self,
         handler: MessageHandler | SessionHandler | Handler,
         *addresses: str | Address,
-        framing: Framing | None = None,
-        max_message: int = limits.MAX_MESSAGE.whole,
-        max_clients: int | None = None,
-        backlog: int = limits.BACKLOG.whole,
-        write_timeout: float = limits.WRITE_TIMEOUT.default,
-        drain_timeout: float = limits.DRAIN_TIMEOUT.default,
-        handoff_after: float = limits.HANDOFF_AFTER.default,
-        pin: bool = False,
+        **options: Unpack[ServerOptions],
     ) -> None:
         self._handler = as_handler(handler)
         if not addresses:
             raise UsageError("a server needs an address to listen on, as in tcp://127.0.0.1:12345")
         self._wanted = [parse_address(address) for address in addresses]
-        if framing is not None and not isinstance(framing, Framing):
-            raise UsageError(f"framing must be a Framing, as in Lines(), not {framing!r}")
-        self.framing = framing or Lines()
-        self._max_message = limits.MAX_MESSAGE.check_whole(max_message)
-        self.framing.codec(self._max_message)  # a framing that cannot make one fails here
-        self._backlog = limits.BACKLOG.check_whole(backlog)
-        self._write_timeout = limits.WRITE_TIMEOUT.check(write_timeout)
-        self._drain_timeout = limits.DRAIN_TIMEOUT.check(drain_timeout)
-        if max_clients is None:
-            max_clients = limits.default_max_clients()
-        self._permits = Permits(limits.MAX_CLIENTS.check_whole(max_clients))
+        self._options = Options(options)
+        self._certificates = self._options.certificates()
+        self._rules = self._options.rules(self._certificates)
+        for address in self._wanted:
+            if address.secure and self._rules.tls is None:
+                raise UsageError(f"{address} needs tls_cert and tls_key, the certificate's files")
+        self.framing = self._options.framing
         self._ids = itertools.count(1)  # the acceptor's thread
 
         self._changed = threading.Condition()  # guards what follows
         self._phase = _Phase.NEW
         self._listeners: list[Listener] = []
         self._connections: dict[int, Connection] = {}
+        self._turned_away = 0  # of these, how many are being refused
         self._deadline = 0.0  # of the drain, on the monotonic clock
+        self._draining = 0  # clients that were open when it began, or came from the backlog
         self._closer: int | None = None  # the ident of the thread that is draining
         self._report: CloseReport | None = None
 
+        o = self._options
+        self._permits = Permits(self._most_clients())
+        self._admission = Admission(o.allow, o.deny, o.max_clients_per_ip)
+        self._gate = Gate(self._permits, self._admission, refuse=o.refuse, rate=o.accept_rate)
         self._engine = Engine(
             self._handler,
-            self._permits,
+            self._gate,
             self._admit,
             self._forget,
             loops=loop_count(),
-            handoff_after=limits.HANDOFF_AFTER.check(handoff_after),
-            write_timeout=self._write_timeout,
-            on_start=on_one_core() if pin else None,
+            rules=self._rules,
+            on_start=on_one_core() if o.pin else None,
         )
 
-    # Life.
+    def _most_clients(self) -> int:
+        options = self._options
+        if self._handler.is_session and options.threads_limited:
+            return min(options.max_clients, options.max_threads)
+        return options.max_clients
 
-    def start(self) -> Self:
-        """Listen and begin to serve; returns at once. Raises ListenError."""
+    def start(self, listeners: Sequence[Listener] = ()) -> Self:
+        """Listen and begin to serve; returns at once. Raises ListenError.
+
+        ``listeners``, which another process has left to us, are listened on instead of the
+        addresses, and the server's from here on.
+        """
+        taken = list(listeners)
         with self._changed:
             if self._phase is not _Phase.NEW:
                 raise UsageError("a server starts once; make another one")
-            listeners: list[Listener] = []
             try:
-                for address in self._wanted:
-                    listeners += listen(address, self._backlog)
-                self._engine.start(listeners)
+                for address in () if listeners else self._wanted:
+                    taken += listen(address, self._options.backlog)
+                for listener in taken:
+                    listener.set_options(self._options.keepalive, self._options.user_timeout)
+                self._engine.start(taken)
             except BaseException as error:
-                for listener in listeners:
+                for listener in taken:
                     listener.close()
                 if isinstance(error, ListenError) or not isinstance(error, OSError | RuntimeError):
                     raise
                 # No descriptors or thread for accepting, though there were some for listening.
                 cause = error if isinstance(error, OSError) else str(error)
                 raise ListenError(str(self._wanted[0]), cause) from error
-            self._listeners = listeners
+            self._listeners = taken
             self._phase = _Phase.SERVING
         return self
+
+    def suspend(self) -> None:
+        """Accept nobody any more, until :meth:`resume`; the clients that are there stay.
+
+        Who waits in the listen backlog at this moment is accepted first; who comes later
+        waits there.
+        """
+        self._require_serving().suspend()
+        events.suspended(len(self.connections))
+
+    def resume(self) -> None:
+        """Accept clients again, after :meth:`suspend` or :meth:`drain`."""
+        self._require_serving().resume()
+        events.resumed()
+
+    def drain(self, timeout: float | None = None) -> int:
+        """Suspend, and let every connection finish what was begun, then close it.
+
+        Waits ``timeout`` seconds [``drain_timeout``] at most, and returns how many are left,
+        which go on: :meth:`close` cuts them, :meth:`resume` accepts new ones beside them.
+        A handler's own connection is not waited for.
+        """
+        seconds = self._options.drain_timeout if timeout is None else timeout
+        deadline = time.monotonic() + limits.DRAIN_TIMEOUT.check(seconds)
+        self._require_serving().suspend()
+        with self._changed:
+            open_connections = list(self._connections.values())
+        events.draining(len(open_connections), seconds)
+        for connection in open_connections:
+            connection.drain()
+        with self._changed:
+            while any(self._others()) and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(min(left, _LOOK_AGAIN))
+            return len(list(self._others()))
+
+    def hand_over(self) -> None:
+        """Another process accepts from the same listening sockets: stop accepting here.
+
+        Nobody who waits there is lost. Then :meth:`close`.
+        """
+        self._require_serving().hand_over()
+
+    def _require_serving(self) -> Acceptor:
+        acceptor = self._engine.acceptor
+        if acceptor is None:
+            raise UsageError("the server has not been started")
+        return acceptor
+
+    def reconfigure(self, **changes: Any) -> None:
+        """Change options while serving: limits, timeouts, ``overload``, ``allow`` and ``deny``.
+
+        What holds for a client from its beginning is not changed for those that are there.
+        Raises :class:`~threadwire.UsageError`, having changed nothing.
+        """
+        options = self._options.changed(changes)
+        self._options = options
+        options.govern(self._rules)
+        self._gate.refuse, self._gate.rate = options.refuse, options.accept_rate
+        self._admission.allow, self._admission.deny = options.allow, options.deny
+        self._admission.most = options.max_clients_per_ip
+        self._permits.resize(self._most_clients())
 
     def close(self, timeout: float | None = None) -> CloseReport:
         """Stop accepting, finish what was begun, close; cut what is left at the deadline.
 
         ``timeout``: seconds until then [``drain_timeout``]; 0 cuts at once. Messages
-        that have arrived are answered; idle connections are closed right away. A
+        that have arrived are answered; idle connections are closed right away. Clients
+        that wait in the listen backlog are accepted, and served as far as they have sent
+        something, or do so within half a second. A
         further call may only shorten the deadline, and returns the same report. A
         call that cannot wait for the report returns an empty one: from a handler
         while another thread is closing, whose connection is one of those waited
@@ -210,7 +236,7 @@ class Server:
 
         If it is interrupted, as by KeyboardInterrupt, the next call goes on.
         """
-        seconds = self._drain_timeout if timeout is None else timeout
+        seconds = self._options.drain_timeout if timeout is None else timeout
         deadline = time.monotonic() + limits.DRAIN_TIMEOUT.check(seconds)
         me = threading.get_ident()
         closing, report = False, None
@@ -283,9 +309,27 @@ class Server:
 
     @property
     def connections(self) -> tuple[Connection, ...]:
-        """The connections that are open at this moment, oldest first."""
+        """The connections that are open at this moment, oldest first.
+
+        Those that are still at their TLS handshake or PROXY header, and those that are being
+        refused, are none yet.
+        """
         with self._changed:
-            return tuple(self._connections.values())
+            return tuple(c for c in self._connections.values() if c.admitted and c._opening is None)
+
+    @property
+    def refused(self) -> dict[CloseReason, int]:
+        """How many clients have been refused so far, by the reason."""
+        return self._admission.refused
+
+    @property
+    def certificates(self) -> Certificates | None:
+        """The certificates from files, which can be reloaded; ``None`` without such."""
+        return self._certificates
+
+    def healthy(self, timeout: float = 1.0) -> bool:
+        """Whether every loop answers within ``timeout`` seconds; for a service manager."""
+        return self._engine.healthy(timeout)
 
     def __repr__(self) -> str:
         with self._changed:
@@ -295,63 +339,131 @@ class Server:
 
     # Inner workings.
 
-    def _admit(self, stream: Stream, loop: Loop) -> None:
-        """The acceptor: a client has come."""
+    def _admit(
+        self, stream: Stream, listener: Listener, loop: Loop, refused: CloseReason | None
+    ) -> bool:
+        """The acceptor: a client has come; whether it has its permit."""
+        parser = None
+        if refused is None and self._options.proxy_protocol is not None:
+            if stream.peer.scheme == "unix" or stream.peer.host in self._options.proxy_trust:
+                parser = self._parser()
+            elif self._options.proxy_protocol == "required":
+                refused = CloseReason.DENIED
         connection = Connection(
             next(self._ids),
             stream,
-            self.framing.codec(self._max_message),
+            self.framing.codec(self._options.max_message),
             loop,
             session=self._handler.is_session,
-            write_timeout=self._write_timeout,
+            rules=self._rules,
         )
+        if refused is None and parser is None:
+            refused = self._admission.judge(connection)
+        if refused is not None:
+            self._turn_away(connection, loop, refused, plain=not listener.secure)
+            return False
+        if parser is not None or listener.secure:
+            connection.disown()
+            connection._opening = Opening(parser, secure=listener.secure)
         with self._changed:
             self._connections[connection.id] = connection
+            closing = self._phase is _Phase.CLOSING
+            self._draining += closing
         try:
             self._engine.serve(connection, loop)
         except BaseException:
             with self._changed:
                 del self._connections[connection.id]
+                self._draining -= closing
+            self._admission.leave(connection)
             raise
+        if closing:
+            self._engine.later(_FIRST_MESSAGE, connection.drain)
+        return True
+
+    def _parser(self) -> ProxyParser:
+        from .proxy_protocol import ProxyParser
+
+        return ProxyParser(optional=self._options.proxy_protocol == "optional")
+
+    def _turn_away(
+        self, connection: Connection, loop: Loop, reason: CloseReason, *, plain: bool
+    ) -> None:
+        """Refuse a client, with the busy reply if it is for that, and can be given."""
+        self._admission.note_refused(reason, connection.peer)
+        reply = self._options.busy_reply
+        plain = plain and self._options.proxy_protocol is None
+        if reply is None or not plain or reason not in _TELL_BUSY:
+            connection._stream.close()
+            return
+        connection.disown(reason)
+        connection.end_reading(reason, stop=True)
+        connection.admitted = False
+        with self._changed:
+            crowded = self._turned_away >= self._options.max_refusals
+            if not crowded:
+                self._turned_away += 1
+                self._connections[connection.id] = connection
+        if crowded:
+            connection._stream.close()
+        else:
+            self._engine.turn_away(connection, loop, reply)
 
     def _forget(self, connection: Connection) -> None:
         """The engine, on any thread: the connection is closed for good."""
         with self._changed:
             del self._connections[connection.id]
+            self._turned_away -= not connection.admitted
             if self._phase is _Phase.CLOSING:
                 self._changed.notify_all()
-        self._permits.give_back()
+        if connection.admitted:
+            self._admission.leave(connection)
+            self._permits.give_back()
 
     def _drain(self) -> CloseReport:
-        self._engine.stop_accepting()
+        acceptor = self._require_serving()
         with self._changed:
-            open_connections = list(self._connections.values())
+            before = [c for c in self._connections.values() if c.admitted]
+            self._draining = len(before)
+        acceptor.stop()
+        with self._changed:
             seconds = max(0.0, self._deadline - time.monotonic())
-        events.draining(len(open_connections), round(seconds, 3))
-        for connection in open_connections:
+            events.draining(self._draining, round(seconds, 3))
+        for connection in before:
             connection.drain()
         with self._changed:
-            while any(self._others()) and (left := self._deadline - time.monotonic()) > 0:
+            while (any(self._others()) or not acceptor.closed) and (
+                left := self._deadline - time.monotonic()
+            ) > 0:
                 self._changed.wait(min(left, _LOOK_AGAIN))
             late = list(self._others())
+        dismissed = acceptor.finish()  # before places become free by cutting
         cut = tuple(self._cut(late))
-        report = self._join(len(open_connections) - len(cut), cut)
-        events.stopped(report.finished, len(report.cut))
+        left_over = self._engine.close(limits.JOIN_GRACE.default)
+        report = CloseReport(
+            self._draining - len(cut), cut, tuple(thread.name for thread in left_over), dismissed
+        )
+        refused = sum(self._admission.refused.values())
+        events.stopped(report.finished, len(report.cut), dismissed, refused)
         return report
 
     def _cut(self, late: list[Connection]) -> Iterator[Cut]:
         frames = sys._current_frames()
         for connection in late:
             frame = frames.get(connection.owner or 0)
-            doing = _where(frame) if frame is not None else ""
-            entry = Cut(connection.id, connection.peer, connection.age, doing)
+            doing = where(frame) if frame is not None else ""
+            entry = Cut(
+                connection.id,
+                connection.peer,
+                connection.age,
+                doing,
+                connection.bytes_received,
+                connection.bytes_sent,
+            )
             connection.abort(CloseReason.CUT)
-            events.cut(entry.connection, entry.peer, entry.age, entry.doing)
-            yield entry
-
-    def _join(self, finished: int, cut: tuple[Cut, ...]) -> CloseReport:
-        left = self._engine.close(limits.JOIN_GRACE.default)
-        return CloseReport(finished, cut, tuple(thread.name for thread in left))
+            if connection.admitted:
+                events.cut(entry)
+                yield entry
 
     def _others(self) -> Iterator[Connection]:
         """Under the lock: the open connections that this very thread does not serve."""
@@ -361,85 +473,3 @@ class Server:
     def _served_here(self) -> bool:
         me = threading.get_ident()
         return self._engine.leads_here() or any(c.owner == me for c in self._connections.values())
-
-
-_NOT_THE_USERS = tuple(os.path.join(os.path.dirname(f), "") for f in (os.__file__, __file__))
-
-
-def _where(innermost: FrameType) -> str:
-    """Where a thread stands: the innermost line that is neither the library's nor Python's own."""
-    frame: FrameType | None = innermost
-    while frame is not None and (
-        frame.f_code.co_filename.startswith(_NOT_THE_USERS)
-        and "site-packages" not in frame.f_code.co_filename
-    ):
-        frame = frame.f_back
-    frame = frame or innermost
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
-
-
-def serve(
-    handler: MessageHandler | SessionHandler | Handler,
-    *addresses: str | Address,
-    **options: Unpack[ServerOptions],
-) -> CloseReport:
-    """Serve until SIGINT or SIGTERM, then drain; blocks, and returns how the drain went.
-
-    Arguments are those of :class:`Server`. A second signal cuts what is left at
-    once. Off the main thread, where Python has no signals, it serves until the
-    process ends.
-    """
-    return serve_until_signal(Server(handler, *addresses, **options))
-
-
-def serve_until_signal(
-    server: Server, when_listening: Callable[[Server], None] | None = None
-) -> CloseReport:
-    """What :func:`serve` does with a server; ``when_listening`` is called once it listens.
-
-    The calling thread waits for bytes: one for each signal, its number, which the
-    interpreter writes in whichever thread the system chose to interrupt (a wait for a
-    lock would sleep on if that was another one), and a zero when the server is closed.
-    """
-    bell, hear = socket.socketpair()
-
-    def ring_when_closed() -> None:  # whoever closes it
-        server.wait()
-        bell.send(b"\0")
-
-    with hear, bell, _signals_ring(bell), server:
-        if when_listening is not None:
-            when_listening(server)
-        waiter = threading.Thread(target=ring_when_closed, name="threadwire-waiter", daemon=True)
-        waiter.start()
-        signals = 0
-        while number := hear.recv(1)[0]:
-            if number not in _STOPPING:  # the handler's own affair
-                continue
-            signals += 1
-            then = "drain" if signals == 1 else "cut"
-            events.signalled(signal.Signals(number).name, then)
-            # Not on this thread, which has to be there for the next signal.
-            timeout = None if signals == 1 else 0.0
-            threading.Thread(
-                target=server.close, args=(timeout,), name="threadwire-closer", daemon=True
-            ).start()
-        waiter.join()
-        return server.close()
-
-
-@contextmanager
-def _signals_ring(bell: socket.socket) -> Iterator[None]:
-    """SIGINT and SIGTERM are written to ``bell``; off the main thread, nothing is changed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    bell.setblocking(False)  # what a signal's wake-up needs; the other writer sends one byte
-    before = {number: signal.signal(number, lambda _number, _frame: None) for number in _STOPPING}
-    descriptor_before = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(descriptor_before)
-        for number, action in before.items():
-            signal.signal(number, action)

@@ -13,10 +13,16 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import threadwire
-from threadwire.engine.acceptor import Acceptor, Permits
+from threadwire import CloseReason
+from threadwire.engine.acceptor import Acceptor
+from threadwire.engine.admission import Admission
+from threadwire.engine.gate import Gate, Permits
 from threadwire.engine.loop import Loop
 from threadwire.engine.spare_threads import SpareThreads
 from threadwire.handler import Handler
+from threadwire.limits import OFF
+from threadwire.networks import Networks
+from threadwire.rules import Rules
 from threadwire.transport import Listener, Stream, listen
 
 from ..conftest import Events, Serving
@@ -35,10 +41,12 @@ class Admitting:
         self.failures = list(failures)
         self.streams: list[Stream] = []
 
-    def __call__(self, stream: Stream) -> None:
+    def __call__(self, stream: Stream, listener: Listener, refused: CloseReason | None) -> bool:
         if self.failures:
             raise self.failures.pop(0)
+        assert refused is None
         self.streams.append(stream)
+        return True
 
 
 @contextlib.contextmanager
@@ -49,18 +57,20 @@ def accepting(
     loop = kind(
         Handler(reverse),
         threads,
-        handoff_after=1.0,
-        write_timeout=None,
+        rules=Rules(handoff_after=1.0, write_timeout=OFF),
+        admission=Admission(Networks("allow", ()), Networks("deny", ()), OFF),
         released=lambda connection: None,
     )
     threads.run(lambda: loop.lead(loop.baton))
-    acceptor = Acceptor([made], permits, admitting, loop)
+    admission = Admission(Networks("allow", ()), Networks("deny", ()), OFF)
+    acceptor = Acceptor([made], Gate(permits, admission), admitting, loop)
     acceptor.start()
     try:
         yield acceptor
     finally:
         acceptor.stop()
         acceptor.stop()  # as after an interruption
+        acceptor.finish()
         loop.stop()
         wait_for(loop.ended)
         assert threads.close(lambda: PATIENCE) == []

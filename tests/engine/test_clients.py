@@ -15,6 +15,8 @@ from threadwire import CloseReason, Connection
 from threadwire.engine.clients import Clients
 from threadwire.engine.timers import Timers
 from threadwire.handler import Handler
+from threadwire.limits import OFF, WRITE_PROGRESS
+from threadwire.rules import Rules
 from threadwire.transport import Stream, portable
 from threadwire.transport.poller import READ, WRITE, Poller
 
@@ -25,20 +27,19 @@ from ..support import reverse
 class Bench:
     """Clients of one connection, and what a loop has beside them; the loop is the test."""
 
-    def __init__(self, stream: Stream, poller: Any, write_timeout: float | None) -> None:
+    def __init__(self, stream: Stream, poller: Any, write_timeout: float = OFF) -> None:
         self.poller = poller
         self.timers = Timers()
         self.released: list[Connection] = []
-        self.clients = Clients(
-            Handler(reverse), poller, self.timers, write_timeout, self.released.append
-        )
+        rules = Rules(write_timeout=write_timeout)
+        self.clients = Clients(Handler(reverse), poller, self.timers, rules, self.released.append)
         self.connection = Connection(
             1,
             stream,
             threadwire.Lines().codec(1 << 20),
             self,
             session=False,
-            write_timeout=write_timeout,
+            rules=rules,
         )
         self.attended: list[Connection] = []
 
@@ -161,18 +162,21 @@ def test_what_does_not_fit_waits_for_room_and_is_not_tried_before(
 
 
 def test_the_time_runs_on_while_nothing_is_taken(bench: Bench) -> None:
-    """With a timer that every try sets anew: it is never due."""
+    """With a timer that every try sets anew it is never due, nor for a peer that drips."""
     clients, connection = bench.clients, bench.connection
-    clients._fell_short(connection, b"reply\n", 0)
+    data = bytes(2 * WRITE_PROGRESS.whole)
+    clients._fell_short(connection, data, 0)
     timer = connection._timer
     assert timer is not None
     clients._fell_short(connection, connection.take_pending(), 0)
+    assert connection._timer is timer
+    clients._fell_short(connection, connection.take_pending(), WRITE_PROGRESS.whole - 1)
     assert connection._timer is timer
     clients._fell_short(connection, connection.take_pending(), 1)
     assert connection._timer is not None
     assert connection._timer is not timer
     assert len(bench.timers) == 1
-    assert bytes(connection.take_pending()) == b"eply\n"
+    assert len(connection.take_pending()) == WRITE_PROGRESS.whole
     call = connection._timer.call
     assert call is not None
     call()
@@ -187,7 +191,7 @@ def test_a_client_that_cannot_be_waited_for_is_closed(
     readiness = Readiness()
     poller = portable.Poller(readiness=lambda: cast("Any", readiness))
     with contextlib.closing(poller):
-        bench = Bench(pair[0], poller, None)
+        bench = Bench(pair[0], poller)
         connection = bench.connection
         readiness.full = True
         bench.clients.take_in(connection)

@@ -27,7 +27,7 @@ def test_closing_accounts_for_clients_in_every_state(
     With those who wait for a thread not ended by a cut, or with ``_end`` not taking back those
     that somebody had still to leave: their sockets stay open.
     """
-    monkeypatch.setattr("threadwire.engine.lending.MAX_THREADS", MAX_THREADS._replace(default=3))
+    monkeypatch.setattr("threadwire.limits.MAX_THREADS", MAX_THREADS._replace(default=3))
     go_on, blocked = threading.Event(), threading.Semaphore(0)
 
     def handler(message: bytes) -> bytes:

@@ -51,7 +51,7 @@ def test_one_who_waited_for_a_thread_that_then_cannot_be_had(
     serving: Serving, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is closed when its turn comes, and the next is served."""
-    monkeypatch.setattr("threadwire.engine.lending.MAX_THREADS", MAX_THREADS._replace(default=1))
+    monkeypatch.setattr("threadwire.limits.MAX_THREADS", MAX_THREADS._replace(default=1))
     handling, go_on = threading.Event(), threading.Event()
 
     def handler(message: bytes) -> bytes:
@@ -92,7 +92,7 @@ def test_a_client_that_is_closed_while_it_waits_for_a_thread(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By close(): nothing more of it is handled once it has a thread."""
-    monkeypatch.setattr("threadwire.engine.lending.MAX_THREADS", MAX_THREADS._replace(default=1))
+    monkeypatch.setattr("threadwire.limits.MAX_THREADS", MAX_THREADS._replace(default=1))
     handling, go_on = threading.Event(), threading.Event()
     handled: list[bytes] = []
 

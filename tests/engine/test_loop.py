@@ -12,9 +12,13 @@ import pytest
 import threadwire
 from threadwire import CloseReason
 from threadwire.engine import loop as engine_loop
+from threadwire.engine.admission import Admission
 from threadwire.engine.loop import Loop
 from threadwire.engine.spare_threads import SpareThreads
 from threadwire.handler import Handler
+from threadwire.limits import OFF
+from threadwire.networks import Networks
+from threadwire.rules import Rules
 from threadwire.transport.poller import ACCEPT, Poller
 
 from ..conftest import Events, Serving
@@ -137,8 +141,8 @@ def led() -> Iterator[Loop]:
     made = Loop(
         Handler(reverse),
         threads,
-        handoff_after=1.0,
-        write_timeout=None,
+        rules=Rules(handoff_after=1.0, write_timeout=OFF),
+        admission=Admission(Networks("allow", ()), Networks("deny", ()), OFF),
         released=lambda connection: None,
     )
     threads.run(lambda: made.lead(made.baton))

@@ -12,6 +12,7 @@ import threadwire
 from threadwire import CloseReason, Connection, ConnectionClosed, UsageError
 from threadwire.engine.outcomes import as_bytes, as_parts, closing, each_part, explain, resumed
 from threadwire.handler import Handler
+from threadwire.rules import Rules
 from threadwire.transport import Stream
 
 from ..conftest import Events
@@ -140,7 +141,7 @@ class Home:
 @pytest.fixture
 def connection(pair: tuple[Stream, socket.socket]) -> Connection:
     codec = threadwire.Lines().codec(3)
-    return Connection(1, pair[0], codec, Home(), session=False, write_timeout=None)
+    return Connection(1, pair[0], codec, Home(), session=False, rules=Rules())
 
 
 def test_an_end_that_the_handler_wants_is_nobodys_fault(

@@ -177,7 +177,7 @@ def test_no_more_than_max_threads_are_lent(
     given back (``serve_waiting``): the others wait for ever.
     """
     most = 3
-    monkeypatch.setattr("threadwire.engine.lending.MAX_THREADS", MAX_THREADS._replace(default=most))
+    monkeypatch.setattr("threadwire.limits.MAX_THREADS", MAX_THREADS._replace(default=most))
     blocked, go_on = threading.Semaphore(0), threading.Semaphore(0)
     lock, inside, crowd = threading.Lock(), 0, 0
 

@@ -164,9 +164,7 @@ def test_a_drain_loses_no_reply_to_what_had_arrived(
     missing where one serves.
     """
     if state == "waiting for a thread":
-        monkeypatch.setattr(
-            "threadwire.engine.lending.MAX_THREADS", MAX_THREADS._replace(default=1)
-        )
+        monkeypatch.setattr("threadwire.limits.MAX_THREADS", MAX_THREADS._replace(default=1))
     go_on, handling = threading.Event(), threading.Semaphore(0)
 
     def handler(message: bytes) -> bytes:

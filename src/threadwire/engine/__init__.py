@@ -1,8 +1,19 @@
 """Who serves a connection, and when: the loop, and the threads that it lends."""
 
-from .acceptor import Permits
+from .admission import Admission
 from .engine import Engine
+from .gate import Gate, Permits
 from .loop import Loop
+from .opening import Opening
 from .placement import loop_count, on_one_core
 
-__all__ = ["Engine", "Loop", "Permits", "loop_count", "on_one_core"]
+__all__ = [
+    "Admission",
+    "Engine",
+    "Gate",
+    "Loop",
+    "Opening",
+    "Permits",
+    "loop_count",
+    "on_one_core",
+]

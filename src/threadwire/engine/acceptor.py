@@ -8,22 +8,30 @@ Nothing that a peer does ends it. What ``accept`` can fail with is sorted:
 - anything else: said each time, and rested on like lack of capacity, so that an
   unforeseen error can neither end the service nor spin.
 
-A permit is taken before a connection is accepted, so that ``max_clients`` is kept
-by leaving clients in the backlog.
+A permit is taken before a connection is accepted, so that ``max_clients`` is kept by leaving
+clients in the backlog; or, where they are to be refused, by accepting them without one.
+
+Stopping does not reset those who wait in the backlog. They hold a connection and may have sent
+something: the queue is closed to newcomers, and then emptied as permits become free, until
+:meth:`Acceptor.finish`. Where another process has the same listening sockets, it is left to it.
 """
 
 from __future__ import annotations
 
+import enum
 import errno
 import functools
-import threading
 import time
 from collections.abc import Callable, Sequence
 
 from .. import events
-from ..limits import ACCEPT_PAUSE
+from ..errors import CloseReason
+from ..limits import ACCEPT_PAUSE, OFF
 from ..transport import Listener, Stream
+from .gate import Gate
 from .loop import Loop
+
+__all__ = ["Acceptor"]
 
 # accept(2): errors already pending on the new socket are passed on by Linux.
 _PEER_ERRORS = frozenset(
@@ -43,67 +51,47 @@ _PEER_ERRORS = frozenset(
 )
 _CAPACITY_ERRORS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _BURST = 64  # accepts from one listener before the others have their turn
+_MOST_BURSTS = 64  # for those who wait when accepting ends: as many as a backlog has, and more
 _EPISODE = 1.0  # seconds without a rest after which an episode is over
 
 
-class Permits:
-    """How many clients may be served at once. Any thread; every field under ``_lock``."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._lock = threading.Lock()
-        self._free = most
-        self._wanted: Callable[[], None] | None = None
-
-    def take(self, when_freed: Callable[[], None]) -> bool:
-        """Take one; if there is none, ``when_freed`` is called once when one is given back.
-
-        It is called by whoever gives back, under the lock: it must not block.
-        """
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                return True
-            self._wanted = when_freed
-            return False
-
-    def give_back(self) -> None:
-        with self._lock:
-            self._free += 1
-            wanted, self._wanted = self._wanted, None
-            if wanted is not None:
-                wanted()  # under the lock, so that forget() leaves no call under way
-
-    def forget(self) -> None:
-        """After this, the last ``when_freed`` is neither called nor being called."""
-        with self._lock:
-            self._wanted = None
+class _State(enum.Enum):
+    ACCEPTING = "accepting"
+    SUSPENDED = "suspended"
+    EMPTYING = "emptying"  # the backlogs, on the way to being closed
+    CLOSED = "closed"
 
 
 class Acceptor:
     """Owns the listeners from ``start`` on; hands every accepted stream to ``admit``.
 
-    ``admit`` takes over the stream and a permit, or raises, for lack of memory or whatever
-    else; then the client is refused.
+    ``admit`` is called with the stream, its listener, and why the client is refused if it is. It
+    takes over the stream, and says whether it has taken over a permit, too; or it raises, for
+    lack of memory or whatever else; then the client is refused.
 
-    All but :meth:`start` and :meth:`stop` is called by the leader of ``loop``, to whom
-    every field belongs.
+    ``start``, ``suspend``, ``resume``, ``stop``, ``finish`` and ``hand_over`` may be called by
+    any thread, and again, as after an interruption. All else is called by the leader of
+    ``loop``, to whom every field belongs.
     """
 
     def __init__(
         self,
         listeners: Sequence[Listener],
-        permits: Permits,
-        admit: Callable[[Stream], None],
+        gate: Gate,
+        admit: Callable[[Stream, Listener, CloseReason | None], bool],
         loop: Loop,
     ) -> None:
-        self._listeners = listeners
-        self._permits = permits
+        self._listeners = list(listeners)  # those that are open
+        self._gate = gate
         self._admit = admit
         self._loop = loop
+        self._state = _State.ACCEPTING
         self._permit = False  # one is held, for the next client
         self._awaited: list[Listener] = []  # where the loop tells of clients that wait
-        self._closed = False
+        self._dismissed = 0  # by finish(), from the backlogs
+        # Of those who may come this second, as many as are left; and since when.
+        self._tokens = OFF
+        self._filled = 0.0
         # An episode of resting, and what it cost.
         self._in_episode = False
         self._last_pause = 0.0
@@ -112,20 +100,40 @@ class Acceptor:
     def start(self) -> None:
         self._loop.post(self._resume)
 
-    def stop(self) -> None:
-        """Stop accepting, from any thread, and close the listeners.
+    def suspend(self) -> None:
+        """Accept nobody any more, until :meth:`resume`; who waits already is accepted first."""
+        self._loop.call(self._suspend)
 
-        What the system had already queued is accepted first, as far as there are
-        permits: those clients hold a connection and would be reset otherwise. May be
-        called again, as after an interruption.
+    def resume(self) -> None:
+        self._loop.call(self._unsuspend)
+
+    def stop(self) -> None:
+        """Accept who waits already, as far as there are permits; then close the listeners.
+
+        When it returns, one is still open only if clients wait there for a permit. They are
+        accepted as permits become free.
         """
-        self._loop.call(self._close)
-        self._permits.forget()
+        self._loop.call(self._begin_emptying)
+
+    def finish(self) -> int:
+        """Close what is left; returns how many clients had to be dismissed from the backlogs."""
+        self._loop.call(self._finish)
+        self._gate.permits.forget()
+        return self._dismissed
+
+    def hand_over(self) -> None:
+        """Another process accepts from the same sockets: close them, and nothing else."""
+        self._loop.call(self._hand_over)
+
+    @property
+    def closed(self) -> bool:
+        """Whether no listener is open any more; any thread."""
+        return self._state is _State.CLOSED
 
     # The leader.
 
     def _resume(self) -> None:
-        if self._closed or self._awaited:
+        if self._state in (_State.CLOSED, _State.SUSPENDED) or self._awaited:
             return
         for listener in self._listeners:
             try:
@@ -139,39 +147,64 @@ class Acceptor:
         while self._awaited:
             self._loop.ignore_clients(self._awaited.pop())
 
-    def _accept(self, listener: Listener) -> None:
-        """Accept what waits at one listener."""
+    def _accept(self, listener: Listener) -> bool:
+        """Accept what waits at one listener, up to a burst; whether nobody waits any more."""
         for n in range(_BURST):
             # It may have been closed or put to rest since clients were seen to wait.
             if not self._awaited:
-                return
+                return False
+            refused = None
             if not self._have_permit():
-                if n == 0:  # else it is not known whether anybody waits
-                    self._pause(f"max_clients={self._permits.most}")
-                return
+                if not self._gate.refuse:
+                    if n == 0:  # else it is not known whether anybody waits
+                        self._pause(f"max_clients={self._gate.permits.most}")
+                    return False
+                refused = CloseReason.BUSY
+            if not self._have_token():
+                return False
             try:
                 stream = listener.accept()
             except (OSError, MemoryError) as error:
                 self._failed(listener, error)
                 continue
             if stream is None:
-                return
-            if self._admitted(listener, stream):
-                self._permit = False
+                if self._state is _State.EMPTYING:
+                    self._close(listener)
+                return True
+            self._tokens -= 1
+            if self._admitted(listener, stream, refused):
                 self._end_episode()
+        return False
 
     def _have_permit(self) -> bool:
         if not self._permit:
-            self._permit = self._permits.take(self._permit_freed)
+            self._permit = self._gate.permits.take(self._permit_freed)
         return self._permit
 
     def _permit_freed(self) -> None:
         """Whoever gives one back."""
         self._loop.post(self._resume)
 
-    def _admitted(self, listener: Listener, stream: Stream) -> bool:
+    def _have_token(self) -> bool:
+        """Whether the rate allows for one more; if not, accepting rests until it does."""
+        rate = self._gate.rate
+        if rate == OFF:
+            self._tokens = OFF
+            return True
+        now = time.monotonic()
+        most = max(1.0, rate)  # a second's worth may come at once
+        self._tokens = min(most, self._tokens + (now - self._filled) * rate)
+        self._filled = now
+        if self._tokens >= 1:
+            return True
+        self._pause(f"accept_rate={rate:g}")
+        self._loop.later((1 - self._tokens) / rate, self._resume)
+        return False
+
+    def _admitted(self, listener: Listener, stream: Stream, refused: CloseReason | None) -> bool:
         try:
-            self._admit(stream)
+            if self._admit(stream, listener, refused):
+                self._permit = False
         except Exception as error:  # noqa: BLE001 - nothing may end the accepting
             stream.close()
             self._refused += 1
@@ -202,35 +235,71 @@ class Acceptor:
             events.accept_resumed(self._refused)
             self._in_episode, self._refused = False, 0
 
-    def _close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self._rest()
-        for listener in self._listeners:
-            try:
-                self._accept_backlog(listener)
-            finally:
-                listener.close()
-        if self._permit:
-            self._permits.give_back()
+    # Stopping.
 
-    def _accept_backlog(self, listener: Listener) -> None:
-        while self._permit or self._permits.take(lambda: None):
-            self._permit = True
-            try:
-                stream = listener.accept()
-                if stream is None:
-                    return
-            except (OSError, MemoryError) as error:
-                if isinstance(error, OSError) and error.errno in _PEER_ERRORS:
-                    continue
-                events.accept_failed(listener.address, error)
-                return
-            try:
-                self._admit(stream)
-            except Exception as error:  # noqa: BLE001 - as above
-                stream.close()
-                events.accept_failed(listener.address, error)
-                return
+    def _suspend(self) -> None:
+        if self._state is _State.ACCEPTING:
+            self._accept_waiting()
+            self._rest()
+            self._state = _State.SUSPENDED
+
+    def _unsuspend(self) -> None:
+        if self._state is _State.SUSPENDED:
+            self._state = _State.ACCEPTING
+            self._resume()
+
+    def _begin_emptying(self) -> None:
+        if self._state in (_State.ACCEPTING, _State.SUSPENDED):
+            self._state = _State.EMPTYING
+            for listener in self._listeners:
+                listener.admit_no_more()
+            self._resume()
+            self._accept_waiting()
+            for listener in list(self._listeners):
+                if listener.shared:  # others have it, too, and may accept who comes yet
+                    self._close(listener)
+
+    def _accept_waiting(self) -> None:
+        """Accept until nobody waits, or something is wanting."""
+        for listener in list(self._listeners):
+            for _ in range(_MOST_BURSTS):
+                if self._state is _State.EMPTYING and not listener.anybody_waits():
+                    self._close(listener)  # even if there is no permit to look for one with
+                    break
+                if listener not in self._awaited or self._accept(listener):
+                    break
+
+    def _close(self, listener: Listener) -> None:
+        """Nobody waits there, and nobody is to come."""
+        if listener in self._awaited:
+            self._awaited.remove(listener)
+            self._loop.ignore_clients(listener)
+        self._listeners.remove(listener)
+        listener.close()
+        if not self._listeners:
+            self._have_closed()
+
+    def _have_closed(self) -> None:
+        self._state = _State.CLOSED
+        if self._permit:
             self._permit = False
+            self._gate.permits.give_back()
+
+    def _finish(self) -> None:
+        self._begin_emptying()
+        self._rest()
+        for listener in list(self._listeners):
+            try:
+                while (stream := listener.accept()) is not None:
+                    self._dismissed += 1
+                    stream.close()
+            except (OSError, MemoryError) as error:
+                events.accept_failed(listener.address, error)
+            self._close(listener)
+
+    def _hand_over(self) -> None:
+        if self._state is not _State.CLOSED:
+            self._rest()
+            for listener in list(self._listeners):
+                listener.leave_in_place()
+                self._close(listener)

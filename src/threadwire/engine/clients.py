@@ -6,14 +6,16 @@ Everything here belongs to the holder of the loop's baton.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 
 from .. import events
 from ..connection import Connection
-from ..errors import Close, CloseReason
+from ..errors import Close, CloseReason, TimeLimitError
 from ..handler import Handler
+from ..limits import OFF, WRITE_PROGRESS
+from ..rules import Rules
 from ..transport.poller import READ, WRITE, Poller
+from .deadlines import Deadlines
 from .farewell import Farewell
 from .outcomes import as_bytes, explain
 from .timers import Timers
@@ -26,8 +28,8 @@ RETRY_SECONDS = 0.001  # until somebody who has been woken is looked at again
 class Clients:
     """One loop's connections, and what its turns have to write to them.
 
-    write_timeout
-        Seconds that a peer may read nothing of what waits for it.
+    rules
+        The server's limits.
     released
         Called for each connection that is closed for good.
     """
@@ -37,14 +39,15 @@ class Clients:
         handler: Handler,
         poller: Poller,
         timers: Timers,
-        write_timeout: float | None,
+        rules: Rules,
         released: Callable[[Connection], None],
     ) -> None:
         self._handler = handler
         self._poller = poller
         self._timers = timers
-        self._write_timeout = write_timeout
+        self._rules = rules
         self._released = released
+        self.deadlines = Deadlines(rules, timers, self.expire)
         self.here: set[Connection] = set()  # all whose ``_here`` is true
         # What the next flush writes: descriptors with a frame each, and their connections.
         self.replies: list[tuple[int, bytes | memoryview]] = []
@@ -61,6 +64,7 @@ class Clients:
     def take_in(self, connection: Connection) -> None:
         """The connection is the loop's from here on."""
         self.hold(connection)
+        self.deadlines.note_open(connection)
         self.settle(connection)
 
     def hold(self, connection: Connection) -> None:
@@ -95,6 +99,17 @@ class Clients:
         """It has been released; called by any thread when there is no leader any more."""
         events.closed(connection, connection.age)
         self._released(connection)
+
+    def expire(self, connection: Connection, reason: CloseReason) -> None:
+        """A deadline has passed: end it, gently if the loop has it."""
+        if reason is not CloseReason.IDLE_TIMEOUT:  # which is nobody's fault
+            seconds, what = self._rules.message_timeout, "end of the message"
+            events.peer_fault(connection, TimeLimitError(what, seconds))
+        if not connection._here:
+            connection.abort(reason)  # which wakes its thread
+            return
+        connection.end_reading(reason, stop=True)
+        self.settle(connection)
 
     def fail(self, connection: Connection, error: BaseException) -> None:
         """It ends by ``error``, after what was replied."""
@@ -167,7 +182,12 @@ class Clients:
     ) -> None:
         """Add a batch's replies to what is to be written; the short way if that is all."""
         raw = connection._raw
-        if connection._here and raw and connection._send_lock.acquire(False):
+        if (
+            connection._here
+            and raw
+            and connection._tls is None
+            and connection._send_lock.acquire(False)
+        ):
             try:
                 frame = connection._codec.encode_all(raw)
             except BaseException:  # noqa: BLE001 - found out again the long way
@@ -194,7 +214,7 @@ class Clients:
         repliers: list[Connection],
     ) -> None:
         """Add what is pending to what is to be written, with the send lock taken."""
-        if not connection._here or not (connection._pending or connection._raw):
+        if not connection._here or not connection.has_pending:
             return
         if connection._send_lock.acquire(False):
             data = connection.take_pending()
@@ -213,12 +233,13 @@ class Clients:
             connection.note_peer_end(CloseReason.PEER_RESET, stop=True)
             return
         connection.put_back(memoryview(data)[count:])
-        if count or connection._timer is None:
+        connection._taken += count
+        if connection._timer is None or connection._taken >= WRITE_PROGRESS.whole:
             self._cancel_timer(connection)
-            if self._write_timeout is not None:
-                connection._timer = self._timers.at(
-                    time.monotonic() + self._write_timeout,
-                    lambda: connection.abort(CloseReason.WRITE_TIMEOUT),
+            connection._taken = 0
+            if self._rules.write_timeout < OFF:
+                connection._timer = self._timers.after(
+                    self._rules.write_timeout, lambda: connection.abort(CloseReason.WRITE_TIMEOUT)
                 )
 
     def _step_aside(self, connection: Connection) -> None:
@@ -258,15 +279,19 @@ class Clients:
                 self._release(connection)
         elif farewell is not None:
             pass
-        elif connection._pending or connection._raw:
+        elif connection.has_pending:
             self._watch(connection, WRITE)
         elif connection._rest is not None:
             self._recall(connection)
+        elif connection._opening is not None and not (connection._ended or connection.finished):
+            self._watch(connection, READ if connection._opening.reading else 0)
         elif connection.is_over():
             self._bid_farewell(connection)
         else:
             self._watch(connection, READ)
             self._set_timer(connection)
+            if connection.begun:
+                self.deadlines.note_begun(connection)
 
     def _recall(self, connection: Connection) -> None:
         self._watch(connection, 0)
@@ -277,7 +302,7 @@ class Clients:
         """Wake up in time for a codec that has to guess."""
         if connection._timer is not None:
             self._cancel_timer(connection)
-        when = connection.settle_at()
+        when = connection.settle_at(None, self._timers.now)
         if when is not None:
             connection._timer = self._timers.at(when, lambda: self._guess(connection))
 
@@ -313,27 +338,32 @@ class Clients:
         if not connection._send_lock.acquire(blocking=False):
             self._step_aside(connection)
             return
+        end = connection._opening is None and connection.take_tls_end()
         connection._send_lock.release()
+        if end:
+            self.dirty.append(connection)
+            return
         self._cancel_timer(connection)
         if connection._peer_gone:
             self._release(connection)
             return
-        farewell = Farewell(connection, self._write_timeout, self._release)
+        farewell = Farewell(connection, self._rules.write_timeout, self._timers, self._release)
         connection._farewell = farewell
-        reading = farewell.begin(self._timers)
+        reading = farewell.begin()
         if connection._here:  # it may be over already
             self._watch(connection, READ if reading else 0)
 
     def _release(self, connection: Connection) -> None:
         """The descriptor is freed, now or as soon as whoever was woken has left."""
         self.let_go(connection)
+        self.deadlines.forget(connection)
         connection._farewell = None
+        if connection._opening is not None:
+            connection._opening.over(connection)
         connection.note_end(connection.end_reason or CloseReason.HANDLER_CLOSED)
         if connection.release():
             self.leaving.discard(connection)
             self.gone(connection)
         else:
             self.leaving.add(connection)
-            self._timers.at(
-                time.monotonic() + RETRY_SECONDS, functools.partial(self._release, connection)
-            )
+            self._timers.after(RETRY_SECONDS, functools.partial(self._release, connection))

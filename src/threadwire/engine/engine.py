@@ -13,10 +13,11 @@ from ..connection import Connection
 from ..errors import CloseReason
 from ..handler import Handler
 from ..limits import JOIN_GRACE
+from ..rules import Rules
 from ..transport import Listener, Stream
-from .acceptor import Acceptor, Permits
+from .acceptor import Acceptor
+from .gate import Gate
 from .loop import Loop
-from .own_thread import serve_session
 from .spare_threads import SpareThreads
 from .watchdog import Watchdog
 
@@ -34,22 +35,20 @@ class Engine:
     def __init__(
         self,
         handler: Handler,
-        permits: Permits,
-        admit: Callable[[Stream, Loop], None],
+        gate: Gate,
+        admit: Callable[[Stream, Listener, Loop, CloseReason | None], bool],
         released: Callable[[Connection], None],
         *,
         loops: int,
-        handoff_after: float,
-        write_timeout: float | None,
+        rules: Rules,
         on_start: Callable[[], None] | None,
     ) -> None:
         self._handler = handler
-        self._permits = permits
+        self._gate = gate
         self._admit = admit
         self._on_start = on_start
-        self._handoff_after = handoff_after
+        self._rules = rules
         self._loop_count = loops
-        self._write_timeout = write_timeout
         self._released = released
         self.threads = SpareThreads("threadwire-serving", on_start=on_start)
         self._loops: list[Loop] = []
@@ -67,10 +66,15 @@ class Engine:
                 loops.append(self._new_loop())
             turns = itertools.cycle(loops)  # the acceptor's
             self._acceptor = Acceptor(
-                listeners, self._permits, lambda s: self._admit(s, next(turns)), loops[0]
+                listeners,
+                self._gate,
+                lambda stream, listener, refused: self._admit(
+                    stream, listener, next(turns), refused
+                ),
+                loops[0],
             )
             self._watchdog = Watchdog(
-                loops, self.threads, self._handoff_after, "threadwire-watchdog", self._on_start
+                loops, self.threads, self._rules, "threadwire-watchdog", self._on_start
             )
             for loop in loops:
                 self.threads.run(functools.partial(loop.lead, loop.baton))
@@ -88,27 +92,50 @@ class Engine:
         return Loop(
             self._handler,
             self.threads,
-            handoff_after=self._handoff_after,
-            write_timeout=self._write_timeout,
+            rules=self._rules,
+            admission=self._gate.admission,
             released=self._released,
             loops=self._loop_count,
         )
 
     def serve(self, connection: Connection, loop: Loop) -> None:
         """The acceptor: take over the connection. Raises RuntimeError for lack of a thread."""
-        if self._handler.is_session:
-            self.threads.run(functools.partial(self._serve_session, connection, loop))
+        opening = connection._opening
+        if opening is not None:
+            self._in_loop(loop, functools.partial(loop.open, connection, opening))
+        elif self._handler.is_session:
+            loop.start_session(connection)
         else:
             events.opened(connection)
-            if loop is self._loops[0]:
-                loop.take_in(connection)
-            else:
-                loop.post(functools.partial(loop.take_in, connection))
+            self._in_loop(loop, functools.partial(loop.take_in, connection))
 
-    def stop_accepting(self) -> None:
-        """Close the listeners, when the clients that wait there have been accepted."""
-        if self._acceptor is not None:
-            self._acceptor.stop()
+    def turn_away(self, connection: Connection, loop: Loop, reply: bytes | None) -> None:
+        """The acceptor: take over a connection that is refused, and may be told so."""
+        self._in_loop(loop, functools.partial(loop.turn_away, connection, reply))
+
+    def _in_loop(self, loop: Loop, call: Callable[[], None]) -> None:
+        """The acceptor, which is run by the leader of the first loop."""
+        if loop is self._loops[0]:
+            call()
+        else:
+            loop.post(call)
+
+    @property
+    def acceptor(self) -> Acceptor | None:
+        """What accepts, ``None`` before the start."""
+        return self._acceptor
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """The acceptor: make ``call`` when so many seconds have gone by."""
+        self._loops[0].later(seconds, call)
+
+    def healthy(self, seconds: float) -> bool:
+        """Whether every loop makes a turn within so many seconds."""
+        begun = time.monotonic()
+        turned = [threading.Event() for _ in self._loops]
+        posted = [loop.post(event.set) for loop, event in zip(self._loops, turned, strict=True)]
+        ends = begun + seconds
+        return all(posted) and all(e.wait(max(0.0, ends - time.monotonic())) for e in turned)
 
     def leads_here(self) -> bool:
         """Whether the calling thread leads a loop: it is inside a handler, or nearly so."""
@@ -134,13 +161,3 @@ class Engine:
         if self._watchdog is not None:
             self._watchdog.stop()
         return self.threads.close(lambda: ends - time.monotonic())
-
-    def _serve_session(self, connection: Connection, loop: Loop) -> None:
-        connection.own(threading.get_ident())
-        reason = CloseReason.HANDLER_FAILED
-        try:
-            events.opened(connection)
-            reason = serve_session(connection, self._handler)
-        finally:
-            connection.disown(reason)
-            loop.take_back(connection)

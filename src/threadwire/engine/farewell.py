@@ -19,8 +19,6 @@ The loop does the flushing; this begins when nothing is pending any more.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 
 from ..connection import Connection
@@ -38,29 +36,40 @@ class Farewell:
     ``begin`` returns whether the loop is to go on reading, and to pass on what comes.
     """
 
-    __slots__ = ("_connection", "_deadline", "_left", "_progress", "_release", "_timer", "_unsent")
+    __slots__ = (
+        "_connection",
+        "_deadline",
+        "_left",
+        "_progress",
+        "_release",
+        "_timer",
+        "_timers",
+        "_unsent",
+    )
 
     def __init__(
         self,
         connection: Connection,
-        write_timeout: float | None,
+        write_timeout: float,
+        timers: Timers,
         release: Callable[[Connection], None],
     ) -> None:
         self._connection = connection
         self._release = release
         self._left = LINGER_BYTES.whole
         self._unsent = -1  # not known yet
-        self._progress = time.monotonic()
-        self._deadline = time.monotonic() + (write_timeout or math.inf)
+        self._timers = timers
+        self._progress = timers.now()
+        self._deadline = timers.now() + write_timeout
         self._timer: Timer | None = None
 
-    def begin(self, timers: Timers) -> bool:
+    def begin(self) -> bool:
         connection = self._connection
         if connection._deaf:
-            self._deliver(timers)
+            self._deliver()
             return False
         connection._stream.shutdown_write()
-        self._linger(timers)
+        self._linger()
         return True
 
     def received(self, size: int) -> None:
@@ -75,15 +84,15 @@ class Farewell:
             self._timer.cancel()
         self._release(self._connection)
 
-    def _linger(self, timers: Timers) -> None:
+    def _linger(self) -> None:
         """Wait for the peer's end as long as it takes what was sent, and a moment longer."""
         if self._stalled():
             self.over()
         else:
             when = min(self._progress + LINGER_TIMEOUT.default, self._deadline)
-            self._timer = timers.at(when, lambda: self._linger(timers))
+            self._timer = self._timers.at(when, self._linger)
 
-    def _deliver(self, timers: Timers) -> None:
+    def _deliver(self) -> None:
         stream = self._connection._stream
         try:
             while (data := stream.read_nowait()) and self._left >= 0:
@@ -93,13 +102,11 @@ class Farewell:
         if self._stalled() or not self._unsent:
             self.over()
         else:
-            self._timer = timers.at(
-                time.monotonic() + _DELIVERY_POLL, lambda: self._deliver(timers)
-            )
+            self._timer = self._timers.after(_DELIVERY_POLL, self._deliver)
 
     def _stalled(self) -> bool:
         """Whether the peer's system has taken nothing for so long that waiting is vain."""
-        now = time.monotonic()
+        now = self._timers.now()
         unsent = self._connection._stream.unsent_bytes() if self._unsent else 0
         if unsent != self._unsent:
             # Of the last one, our own end of the stream, the system makes a byte as well.

@@ -20,7 +20,7 @@ from .. import events
 from ..connection import Connection
 from ..errors import CloseReason
 from ..handler import Handler
-from ..limits import MAX_THREADS
+from ..rules import Rules
 from .clients import Clients
 from .own_thread import Step, answer, send_answer, serve_alone
 from .spare_threads import SpareThreads
@@ -53,7 +53,7 @@ class Lender:
     """Lends threads to one loop's clients.
 
     Belongs to the holder of the loop's baton, but for :meth:`serve_alone` and ``_lent``,
-    which is under ``_lock``. ``quick_call``: seconds up to which a call is a quick one.
+    which is under ``_lock``. A call that takes up to ``handoff_after`` is a quick one.
     ``take_back`` is called by a thread that has done with a connection. ``loops`` share the
     threads that may be lent.
     """
@@ -63,15 +63,15 @@ class Lender:
         handler: Handler,
         threads: SpareThreads,
         clients: Clients,
-        quick_call: float,
+        rules: Rules,
         take_back: Callable[[Connection], None],
         loops: int = 1,
     ) -> None:
-        self._most = max(1, MAX_THREADS.whole // loops)
+        self._rules = rules
+        self._loops = loops
         self._handler = handler
         self._threads = threads
         self._clients = clients
-        self._quick_call = quick_call
         self._take_back = take_back
         self._lock = threading.Lock()
         self._lent = 0  # threads that serve a client alone, under the lock
@@ -99,7 +99,7 @@ class Lender:
         """Give the connection to a thread, or let it wait for one."""
         self._clients.let_go(connection)
         with self._lock:
-            crowded = self._lent >= self._most
+            crowded = self._lent >= self._most()
             if not crowded:
                 self._lent += 1
         if crowded:
@@ -107,6 +107,7 @@ class Lender:
             self._waiting[connection] = first
             return
         connection.own(None)
+        self._clients.deadlines.watch(connection)
         try:
             self._threads.run(functools.partial(self._serve_lent, connection, first))
         except BaseException as error:  # noqa: BLE001 - no thread or no memory to be had
@@ -132,6 +133,7 @@ class Lender:
                     client._quick = False
         self._wary_until = now + _WARY_SECONDS
         self._clients.let_go(connection)
+        self._clients.deadlines.watch(connection)
         self._write_pending(connection)
 
     def _write_pending(self, connection: Connection) -> None:
@@ -153,11 +155,16 @@ class Lender:
 
     def serve_alone(self, connection: Connection, first: Step) -> None:
         """A thread that does not hold the baton: serve one client, then post it back."""
-        reason = serve_alone(connection, self._handler, first, self._quick_call, self._crowded)
+        quick = self._rules.handoff_after
+        reason = serve_alone(connection, self._handler, first, quick, self._crowded)
         connection.disown(reason)
         with self._lock:
             self._lent -= 1
         self._take_back(connection)
+
+    def _most(self) -> int:
+        """How many threads this loop may lend."""
+        return max(1, self._rules.max_threads // self._loops)
 
     def _crowded(self) -> bool:
         return bool(self._waiting)  # a hint, whoever changes it meanwhile
@@ -165,7 +172,7 @@ class Lender:
     def serve_waiting(self) -> None:
         while self._waiting:
             with self._lock:
-                if self._lent >= self._most:
+                if self._lent >= self._most():
                     return
             connection = next(iter(self._waiting))
             self.lend(connection, self._waiting.pop(connection))

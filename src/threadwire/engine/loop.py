@@ -37,13 +37,17 @@ from collections.abc import Callable
 
 from .. import events
 from ..connection import Connection
-from ..errors import CloseReason
+from ..errors import CloseReason, TlsError
 from ..handler import Handler
+from ..rules import Rules
 from ..transport import Listener
 from ..transport.poller import ACCEPT, Poller
+from .admission import Admission
 from .baton import Baton
 from .clients import RETRY_SECONDS, Clients
 from .lending import Lender
+from .opening import Opening, Openings
+from .own_thread import serve_session
 from .spare_threads import SpareThreads
 from .timers import Timer, Timers
 from .turns import Turns
@@ -63,10 +67,10 @@ class Loop:
         What messages are answered by.
     threads
         Where threads come from that are lent to clients.
-    handoff_after
-        Seconds that a handler may hold up the loop.
-    write_timeout
-        Seconds that a peer may read nothing of what waits for it.
+    rules
+        The server's limits.
+    admission
+        Who is let in.
     released
         Called, by any thread, for each connection that is closed for good.
     loops
@@ -78,11 +82,13 @@ class Loop:
         handler: Handler,
         threads: SpareThreads,
         *,
-        handoff_after: float,
-        write_timeout: float | None,
+        rules: Rules,
+        admission: Admission,
         released: Callable[[Connection], None],
         loops: int = 1,
     ) -> None:
+        self._handler = handler
+        self._threads = threads
         # One that may be taken again: the collector can run a finalizer that posts, and a
         # signal's handler can interrupt a post.
         self._lock = threading.RLock()
@@ -97,10 +103,14 @@ class Loop:
         self.watch: Callable[[], None] = lambda: None  # tells the watchdog that a turn begins
         self._stopping = False
         self._poller = Poller(batch=_BATCH)
-        self._timers = Timers()
-        self._clients = Clients(handler, self._poller, self._timers, write_timeout, released)
-        self._lender = Lender(handler, threads, self._clients, handoff_after, self.take_back, loops)
-        self._turns = Turns(handler, self._clients, self._lender)
+        self._timers = Timers(rules.clock)
+        self._clients = Clients(handler, self._poller, self._timers, rules, released)
+        self._openings = Openings(
+            rules, self._clients, self._timers, threads, self.post, admission, self._opened
+        )
+        self._lender = Lender(handler, threads, self._clients, rules, self.take_back, loops)
+        self._turns = Turns(handler, self._clients, self._lender, self._openings, rules)
+        self._unwatch = rules.clock.watch(self.wake)
 
     # Any thread.
 
@@ -115,6 +125,10 @@ class Loop:
             self._poller.wake()
         return True
 
+    def wake(self) -> None:
+        """Have the leader look at the time."""
+        self.post(_nothing)
+
     @property
     def waits(self) -> bool:
         """Whether the leader waits for readiness, outside of any turn."""
@@ -123,6 +137,25 @@ class Loop:
     def attend(self, connection: Connection) -> None:
         """Have the leader look at a connection whose state has changed."""
         self.post(functools.partial(self._look_at, connection))
+
+    def start_session(self, connection: Connection) -> None:
+        """Call the session handler, on a thread of the connection's own.
+
+        Raises whatever threads fail to start with.
+        """
+        connection.own(None)
+        self._threads.run(functools.partial(self._serve_session, connection))
+        self.post(functools.partial(self._clients.deadlines.watch_own, connection))
+
+    def _serve_session(self, connection: Connection) -> None:
+        connection.own(threading.get_ident())
+        reason = CloseReason.HANDLER_FAILED
+        try:
+            events.opened(connection)
+            reason = serve_session(connection, self._handler)
+        finally:
+            connection.disown(reason)
+            self.take_back(connection)
 
     def take_back(self, connection: Connection) -> None:
         """A thread that has served ``connection`` alone, and disowned it, is done with it."""
@@ -160,12 +193,45 @@ class Loop:
             connection.note_quick()
         self._lender.serve_waiting()
 
+    def open(self, connection: Connection, opening: Opening) -> None:
+        """The connection is the loop's from here on; something comes before its messages."""
+        self._openings.begin(connection, opening)
+
+    def turn_away(self, connection: Connection, reply: bytes | None) -> None:
+        """The connection is the loop's, and refused; ``reply`` says so in its framing."""
+        self._clients.hold(connection)
+        if reply is not None:
+            connection.replies().append(reply)
+        self._clients.dirty.append(connection)
+
+    def _opened(self, connection: Connection, rest: bytes) -> None:
+        """What came before its messages is done; ``rest`` came after it."""
+        try:
+            connection.feed(rest)
+        except TlsError as error:
+            self._clients.fail(connection, error)
+            return
+        if self._handler.is_session:
+            self._clients.let_go(connection)
+            try:
+                self.start_session(connection)
+            except BaseException as error:  # noqa: BLE001 - no thread or no memory to be had
+                events.no_capacity(connection, error)
+                connection.disown(CloseReason.NO_CAPACITY)
+                self._clients.hold(connection)
+                self._clients.dirty.append(connection)
+            return
+        events.opened(connection)
+        if connection._codec.unread:
+            connection._rest = None, iter(())  # called back, it handles what there is
+        self.take_in(connection)
+
     def _look_at(self, connection: Connection) -> None:
         if connection._aborted:
             self._lender.stop_waiting(connection)
         self._clients.look_at(connection)
 
-    def await_clients(self, listener: Listener, ready: Callable[[], None]) -> None:
+    def await_clients(self, listener: Listener, ready: Callable[[], object]) -> None:
         """Call ``ready`` in each turn in which clients wait at ``listener``."""
         self._poller.add(listener.socket, ready, ACCEPT)
 
@@ -174,7 +240,7 @@ class Loop:
 
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Make ``call`` when so many seconds have gone by."""
-        return self._timers.at(time.monotonic() + seconds, call)
+        return self._timers.after(seconds, call)
 
     # Leading.
 
@@ -249,8 +315,7 @@ class Loop:
 
     def never_led(self) -> None:
         """Whoever made it, and found no thread for it."""
-        self._poller.close()
-        self.ended.set()
+        self._close()
 
     def _stop(self) -> None:
         self._stopping = True
@@ -265,5 +330,13 @@ class Loop:
             self._clients.cut(connection)
         for connection in list(self._clients.leaving):
             self.take_back(connection)
+        self._close()
+
+    def _close(self) -> None:
+        self._unwatch()
         self._poller.close()
         self.ended.set()
+
+
+def _nothing() -> None:
+    """A call that only wakes the leader."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import time
 from collections.abc import Callable
+
+from ..clock import SYSTEM, Clock
 
 __all__ = ["Timer", "Timers"]
 
@@ -33,12 +34,13 @@ class Timer:
 
 
 class Timers:
-    """Calls to come, in the order of their times, which are the monotonic clock's seconds.
+    """Calls to come, in the order of their times, which are ``clock``'s seconds.
 
     Cancelled ones stay in the heap until they are due, or are more than half of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self.now = clock.now
         self.heap: list[Timer] = []  # for others to see that there is nothing in it
         self._numbers = itertools.count()
         self._cancelled = 0  # in the heap
@@ -50,6 +52,10 @@ class Timers:
         timer = Timer(when, next(self._numbers), call, self)
         heapq.heappush(self.heap, timer)
         return timer
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Make ``call`` when so many seconds have gone by."""
+        return self.at(self.now() + seconds, call)
 
     def cancelled(self) -> None:
         """A timer: it is nothing any more."""
@@ -67,7 +73,7 @@ class Timers:
         while heap and heap[0].call is None:
             heapq.heappop(heap)
             self._cancelled -= 1
-        return max(0.0, heap[0].when - time.monotonic()) if heap else None
+        return max(0.0, heap[0].when - self.now()) if heap else None
 
     def due(self) -> list[Callable[[], None]]:
         """Take out what is due now; what those calls set themselves comes later."""
@@ -75,7 +81,7 @@ class Timers:
         calls: list[Callable[[], None]] = []
         if not heap:
             return calls
-        now = time.monotonic()
+        now = self.now()
         while heap and heap[0].when <= now:
             timer = heapq.heappop(heap)
             if timer.call is None:

@@ -22,12 +22,13 @@ from .. import events
 from ..connection import Connection
 from ..errors import CloseReason
 from ..handler import Handler
-from ..limits import HIGH_WATER
 from ..outgoing import require_frame
+from ..rules import Rules
 from ..transport.poller import END, READY, call_each
 from .baton import Baton
 from .clients import Clients
 from .lending import Lender, counting, left
+from .opening import Openings
 from .outcomes import closing, each_part, resumed
 
 __all__ = ["Turns"]
@@ -39,10 +40,19 @@ _NONE_LEFT: Iterator[bytes] = iter(())
 class Turns:
     """Belongs to the holder of the loop's baton."""
 
-    def __init__(self, handler: Handler, clients: Clients, lender: Lender) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        clients: Clients,
+        lender: Lender,
+        openings: Openings,
+        rules: Rules,
+    ) -> None:
         self._handler = handler
         self._clients = clients
         self._lender = lender
+        self._openings = openings
+        self._rules = rules
         self.received: Iterator[tuple[Connection, bytes]] = iter(())
         self.notices: Iterator[tuple[Any, int]] = iter(())
         self.noticed = False  # there are any
@@ -114,6 +124,8 @@ class Turns:
                 key._farewell.over()
                 continue
             try:
+                if key._opening is not None and code == END:
+                    self._openings.peer_ended(key, key._opening)
                 if code == END:
                     key.note_peer_end(CloseReason.PEER_CLOSED)
                 else:  # what was begun cannot be finished: the peer would not get the answer
@@ -147,7 +159,7 @@ class Turns:
         reply: Any = _NOTHING_YET
         baton.enter(connection)
         try:
-            odd = call_each(plain, rest, connection.replies(), baton.place, HIGH_WATER.whole)
+            odd = call_each(plain, rest, connection.replies(), baton.place, self._rules.high_water)
             reply = odd and each_part(odd[0])
             baton.leave()
         except BaseException as error:  # noqa: BLE001 - as above
@@ -167,10 +179,8 @@ class Turns:
 
         No data: the connection was called back, see :attr:`Clients.recalled`.
         """
-        if connection._farewell is not None:
-            connection._farewell.received(len(data))
-            return True
-        if not connection._here:  # lent within this turn
+        if not connection._here or connection._farewell or connection._opening:
+            self._take_other(connection, data)
             return True
         self._clients.dirty.append(connection)
         codec = connection._codec
@@ -192,6 +202,13 @@ class Turns:
         return self._answer_all(baton, connection, messages, parts) and (
             self._answer_what_follows(baton, connection)
         )
+
+    def _take_other(self, connection: Connection, data: bytes) -> None:
+        """What was read comes before all messages, or after; or it was lent within this turn."""
+        if connection._farewell is not None:
+            connection._farewell.received(len(data))
+        elif connection._here and connection._opening is not None:
+            self._openings.received(connection, connection._opening, data)
 
     def _answer_what_follows(self, baton: Baton[Connection], connection: Connection) -> bool:
         """After a chunk's messages: find out what is wrong with the bytes behind, if anything."""
@@ -232,7 +249,7 @@ class Turns:
         """
         telling = events.logger.isEnabledFor(logging.DEBUG)
         encode, replies = connection._codec.encode, connection.replies()
-        room = HIGH_WATER.whole
+        room = self._rules.high_water
         size, sent, begun = -1, 0, 0.0  # of the message that is answered, to be told
         while room >= 0 and not connection._closing:
             reply: Any = _NOTHING_YET

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import events
+from ..rules import Rules
 from .baton import Baton
 from .loop import Loop
 from .spare_threads import SpareThreads
@@ -39,13 +40,13 @@ class Watchdog:
         self,
         loops: Sequence[Loop],
         threads: SpareThreads,
-        handoff_after: float,
+        rules: Rules,
         name: str,
         on_start: Callable[[], None] | None,
     ) -> None:
         self._loops = loops
         self._threads = threads
-        self._handoff_after = handoff_after
+        self._rules = rules
         self._on_start = on_start
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -102,7 +103,7 @@ class Watchdog:
         recent = self._handoffs
         while recent and recent[0] < time.monotonic() - _RECENT:
             recent.popleft()
-        return max(_LEAST_PATIENCE, self._handoff_after / (1 + len(recent)))
+        return max(_LEAST_PATIENCE, self._rules.handoff_after / (1 + len(recent)))
 
     def _rests(self, loop: Loop) -> bool:
         """Whether the loop waits for its next turn, which it will announce."""

@@ -5,26 +5,45 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 import stat
 
 from ..address import Address, socket_address
 from ..errors import ListenError
+from ..limits import OFF
 from .poller import accept_now
 from .stream import Stream, set_tcp_options
 
+_KEEPALIVE = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+_MOST_MILLISECONDS = (1 << 31) - 1
 _PORT_TRIES = 16  # for one free port on both of localhost's families
 
 
 class Listener:
     """One listening socket, in non-blocking mode. Owned by whoever accepts from it."""
 
-    __slots__ = ("_identity", "_kind", "_local", "address", "socket")
+    __slots__ = ("_identity", "_kind", "_local", "address", "secure", "shared", "socket")
 
-    def __init__(self, listening: socket.socket, *, unlink: bool = False) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        *,
+        secure: bool = False,
+        shared: bool = False,
+        unlink: bool = False,
+    ) -> None:
+        """``secure``: TLS is spoken there; ``shared``: other processes may have it, too.
+
+        ``unlink``: a unix socket's file is to be removed at the end.
+        """
         listening.setblocking(False)
         self.socket = listening
+        self.secure = secure
+        self.shared = shared
         self.address = socket_address(listening.family, listening.getsockname())
+        if secure and self.address.scheme == "tcp":
+            self.address = Address("tls", self.address.host, self.address.port)
         self._kind = listening.family, listening.type, listening.proto
         # One that listens on all interfaces has to ask each connection for its own end.
         self._local = None if self.address.host in ("0.0.0.0", "::") else self.address
@@ -55,6 +74,39 @@ class Listener:
             connected.close()
             raise ConnectionAbortedError(errno.ECONNABORTED, str(error)) from error
 
+    def set_options(self, keepalive: tuple[int, int, int], user_timeout: float) -> None:
+        """When a silent peer is asked for (idle, interval, count), and given up; see limits.
+
+        Connections inherit these, too. Raises OSError.
+        """
+        if self.socket.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        for name, value in zip(_KEEPALIVE, keepalive, strict=True):
+            if hasattr(socket, name):
+                self.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        if user_timeout < OFF and hasattr(socket, "TCP_USER_TIMEOUT"):
+            milliseconds = min(max(1, round(user_timeout * 1000)), _MOST_MILLISECONDS)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+    def anybody_waits(self) -> bool:
+        """Whether there is a connection to accept."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def admit_no_more(self) -> None:
+        """Let the system queue nobody any more, except on a socket that others have, too.
+
+        On Linux that makes the queue as short as it can be, which is one place.
+        """
+        if not self.shared:
+            with contextlib.suppress(OSError):
+                self.socket.listen(0)
+
+    def leave_in_place(self) -> None:
+        """Another process goes on with it: a unix socket's file is not ours to remove."""
+        self._identity = None
+
     def close(self) -> None:
         try:
             # What can no longer be seen or removed is not ours any more.
@@ -73,10 +125,10 @@ def listen(address: Address, backlog: int) -> list[Listener]:
     try:
         if address.scheme == "unix":
             return [_listen_unix(address.path, backlog)]
-        if address.scheme == "fd":
-            return [_adopt(address)]
+        if address.scheme in ("fd", "tls+fd"):
+            return _adopt(address)
         if not address.host:
-            return [_listen_everywhere(address.port, backlog)]
+            return [_listen_everywhere(address, backlog)]
         return _listen_tcp(address, backlog)
     except (OSError, UnicodeError) as error:
         if isinstance(error, ListenError):
@@ -87,20 +139,21 @@ def listen(address: Address, backlog: int) -> list[Listener]:
         raise ListenError(str(address), cause) from error
 
 
-def _listen_everywhere(port: int, backlog: int) -> Listener:
+def _listen_everywhere(address: Address, backlog: int) -> Listener:
     if socket.has_dualstack_ipv6():
-        name = ("::", port)
-        return Listener(
-            socket.create_server(name, family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=True)
+        listening = socket.create_server(
+            ("::", address.port), family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=True
         )
-    return Listener(socket.create_server(("0.0.0.0", port), backlog=backlog))
+    else:
+        listening = socket.create_server(("0.0.0.0", address.port), backlog=backlog)
+    return Listener(listening, secure=address.secure)
 
 
 def _listen_tcp(address: Address, backlog: int) -> list[Listener]:
     targets = _targets(address)
     for attempt in range(_PORT_TRIES):
         try:
-            return _listen_all(targets, backlog)
+            return _listen_all(targets, backlog, address.secure)
         except OSError as error:
             # A port free in one family may be taken in the other: draw another.
             drawn = address.port == 0 and len(targets) > 1
@@ -123,7 +176,9 @@ def _targets(address: Address) -> list[tuple[int, tuple[object, ...]]]:
     return list(dict.fromkeys((family, name[:2]) for family, _, _, _, name in found))
 
 
-def _listen_all(targets: list[tuple[int, tuple[object, ...]]], backlog: int) -> list[Listener]:
+def _listen_all(
+    targets: list[tuple[int, tuple[object, ...]]], backlog: int, secure: bool
+) -> list[Listener]:
     """One listener a target, all on one port; families that the machine lacks are left out."""
     listeners: list[Listener] = []
     missing: OSError | None = None
@@ -141,7 +196,7 @@ def _listen_all(targets: list[tuple[int, tuple[object, ...]]], backlog: int) -> 
                     raise
                 missing = error
                 continue
-            listeners.append(Listener(listening))
+            listeners.append(Listener(listening, secure=secure))
             port = listeners[0].address.port
         if not listeners and missing is not None:
             raise missing
@@ -195,15 +250,22 @@ def _file_identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _adopt(address: Address) -> Listener:
-    """A listening socket that this process was started with."""
-    listening = socket.socket(fileno=address.port)
+def _adopt(address: Address) -> list[Listener]:
+    """Listening sockets that this process was started with; one name may be that of several."""
+    numbers = [address.port]
+    if address.host:
+        from ..activation import named
+
+        numbers = named(address.host)
+    sockets = [socket.socket(fileno=number) for number in numbers]
     try:
-        if listening.type != socket.SOCK_STREAM or not listening.getsockopt(
-            socket.SOL_SOCKET, socket.SO_ACCEPTCONN
-        ):
-            raise OSError(errno.EINVAL, "not a listening stream socket")
-        return Listener(listening)
+        for listening in sockets:
+            if listening.type != socket.SOCK_STREAM or not listening.getsockopt(
+                socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+            ):
+                raise OSError(errno.EINVAL, "not a listening stream socket")
+        return [Listener(s, secure=address.secure, shared=True) for s in sockets]
     except OSError:
-        listening.close()
+        for listening in sockets:
+            listening.close()
         raise

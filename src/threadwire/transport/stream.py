@@ -29,10 +29,11 @@ import time
 
 from ..address import Address
 from ..errors import TimeLimitError
-from ..limits import READ_SIZE
+from ..limits import READ_SIZE, WRITE_PROGRESS
 from .poller import hang_up, send_now
 
 _READ_SIZE = READ_SIZE.whole
+_WRITE_PROGRESS = WRITE_PROGRESS.whole
 # What one system call is offered, so that the kernel never has to look at all of a huge reply.
 _WRITE_SIZE = 1 << 20
 _POLL_SLICE = 1 << 30  # milliseconds; poll() takes a C int
@@ -138,22 +139,25 @@ class Stream:
     ) -> None:
         """Write all of ``data``.
 
-        Raises :class:`~threadwire.TimeLimitError` when the peer has made no room at
-        all for ``stall_timeout`` seconds (``None``: never), or when the monotonic clock
-        has passed ``deadline``; part may have been sent.
+        Raises :class:`~threadwire.TimeLimitError` when the peer has not made room for the
+        next ``write_progress`` bytes, or for what is left, in ``stall_timeout`` seconds
+        (``None``: however long it takes), or when the monotonic clock has passed ``deadline``;
+        part may have been sent.
         """
         sent = send_now(self.socket, self._fd, data)
         if sent == len(data):
             return
+        stall = math.inf if stall_timeout is None else stall_timeout
+        begun, by_then = time.monotonic(), sent
         with memoryview(data) as view:
             while sent < len(data):
-                left = min(
-                    math.inf if stall_timeout is None else stall_timeout,
-                    deadline - time.monotonic(),
-                )
-                if not self.wait(None if left == math.inf else left, writable=True)[1]:
+                until = min(begun + stall, deadline)
+                left = None if until == math.inf else until - time.monotonic()
+                if not self.wait(left, writable=True)[1] or (left is not None and left <= 0):
                     raise TimeLimitError("room for a reply", stall_timeout or 0.0)
                 sent += self.write_nowait(view[sent : sent + _WRITE_SIZE])
+                if sent - by_then >= _WRITE_PROGRESS:
+                    begun, by_then = time.monotonic(), sent
 
     def write_nowait(self, data: bytes | memoryview) -> int:
         """Write what there is room for now; returns the number of bytes."""

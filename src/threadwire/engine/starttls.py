@@ -1,0 +1,88 @@
+"""STARTTLS: a session that goes on in TLS.
+
+It happens on the session's own thread, which waits for the peer as it does in a receive.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ..errors import CloseReason, TimeLimitError, TlsError, UsageError
+from ..rules import Rules
+
+if TYPE_CHECKING:
+    from ..connection import Connection
+    from ..transport.tls import Tls, TlsInfo
+
+__all__ = ["start_tls"]
+
+
+def start_tls(connection: Connection, rules: Rules) -> TlsInfo:
+    """The owner of ``connection``: shake hands, within ``handshake_timeout``."""
+    if connection._receive_lock is None:
+        raise UsageError("start_tls() is for session handlers")
+    if rules.tls is None:
+        raise UsageError("start_tls() needs a server with tls_cert and tls_key")
+    if connection._tls is not None:
+        raise UsageError("the connection is a TLS one already")
+    if connection.closed:
+        raise connection._closed_error()
+    from ..transport.tls import Tls
+
+    tls = Tls(rules.tls.context, server_side=True)
+    try:
+        if connection._codec.unread:
+            # Sent in plain text, they could be anybody's; after the handshake they would pass
+            # for the peer's own.
+            raise TlsError("bytes had come before the handshake began")
+        # Nobody else sends until it is done: what they send is then encrypted.
+        with connection._send_lock:
+            if connection.has_pending:
+                connection._write(b"")
+            _shake_hands(connection, tls, rules)
+            connection._tls = tls
+    except TlsError as error:
+        connection._violation = error  # the peer's fault, whatever the handler makes of it
+        connection.abort(CloseReason.TLS_ERROR)
+        raise
+    connection.feed(b"")  # what came right behind the handshake
+    assert tls.info is not None  # the handshake is complete
+    return tls.info
+
+
+def _shake_hands(connection: Connection, tls: Tls, rules: Rules) -> None:
+    """Send lock held."""
+    stream, timeout = connection._stream, rules.handshake_timeout
+    deadline = time.monotonic() + timeout
+    data = b""
+    while True:
+        try:
+            done = tls.handshake(data)
+        finally:  # an alert says to the peer what is wrong
+            _write(connection, tls.seal(), rules)
+        if done:
+            return
+        try:
+            received = stream.read_until(deadline)
+        except OSError as error:
+            connection.note_peer_end(CloseReason.PEER_RESET, stop=True)
+            raise connection._closed_error() from error
+        if received is None:
+            connection.note_end(CloseReason.HANDSHAKE_TIMEOUT)
+            raise TlsError(f"no handshake within {timeout:g} s")
+        if not received:
+            connection.note_peer_end(CloseReason.PEER_CLOSED)
+            raise connection._closed_error()
+        data = received
+
+
+def _write(connection: Connection, data: bytes, rules: Rules) -> None:
+    if not data:
+        return
+    try:
+        connection._stream.write(data, rules.write_timeout)
+    except OSError as error:
+        late = isinstance(error, TimeLimitError)
+        connection.abort(CloseReason.WRITE_TIMEOUT if late else CloseReason.PEER_RESET)
+        raise connection._closed_error() from error

@@ -1,0 +1,73 @@
+"""The limits that a server's engine goes by, all in one place.
+
+The server makes one :class:`Rules` and may change it while it serves, from any thread, one
+attribute at a time. Everybody else only reads, each time anew, so that a change holds from
+the next look on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from . import limits
+from .clock import SYSTEM, Clock
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["Rules", "TlsContext"]
+
+
+class TlsContext(Protocol):
+    """Where the context of a new TLS connection comes from."""
+
+    @property
+    def context(self) -> ssl.SSLContext: ...
+
+
+class Rules:
+    """Seconds, bytes and counts as :mod:`.limits` declares them; ``OFF`` is no limit.
+
+    ``tls`` is what TLS is made with, ``None`` where there is none.
+    """
+
+    __slots__ = (
+        "clock",
+        "handoff_after",
+        "handshake_timeout",
+        "high_water",
+        "idle_timeout",
+        "max_handshakes",
+        "max_threads",
+        "message_timeout",
+        "proxy_timeout",
+        "tls",
+        "write_timeout",
+    )
+
+    def __init__(
+        self,
+        *,
+        handoff_after: float = limits.HANDOFF_AFTER.default,
+        handshake_timeout: float = limits.HANDSHAKE_TIMEOUT.default,
+        high_water: int = limits.HIGH_WATER.whole,
+        idle_timeout: float = limits.IDLE_TIMEOUT.default,
+        max_handshakes: int = limits.MAX_HANDSHAKES.whole,
+        max_threads: int = limits.MAX_THREADS.whole,
+        message_timeout: float = limits.MESSAGE_TIMEOUT.default,
+        proxy_timeout: float = limits.PROXY_TIMEOUT.default,
+        write_timeout: float = limits.WRITE_TIMEOUT.default,
+        clock: Clock = SYSTEM,
+        tls: TlsContext | None = None,
+    ) -> None:
+        self.handoff_after = handoff_after
+        self.handshake_timeout = handshake_timeout
+        self.high_water = high_water
+        self.idle_timeout = idle_timeout
+        self.max_handshakes = max_handshakes
+        self.max_threads = max_threads
+        self.message_timeout = message_timeout
+        self.proxy_timeout = proxy_timeout
+        self.write_timeout = write_timeout
+        self.clock = clock  # constant
+        self.tls = tls  # constant
