@@ -128,7 +128,7 @@ def _level(connection: Connection) -> int:
 
 def opened(connection: Connection) -> None:
     emit(
-        _level(connection),
+        logging.INFO if connection.proxy is None else _level(connection),
         "opened",
         connection=connection.id,
         peer=connection.peer,
@@ -138,7 +138,7 @@ def opened(connection: Connection) -> None:
 
 def closed(connection: Connection, seconds: float) -> None:
     emit(
-        _level(connection),
+        logging.INFO if connection.proxy is None else _level(connection),
         "closed",
         connection=connection.id,
         peer=connection.peer,

@@ -126,9 +126,12 @@ class Outgoing(Incoming):
         del raw[: len(replies)]
 
     def take_tls_end(self) -> bool:
-        """TLS's own end of what is sent is pending from here on; whether there was one to come."""
+        """TLS's own end of what is sent is pending from here on; whether there is one to come.
+
+        There is none before the handshake is complete.
+        """
         tls = self._tls
-        if tls is None or tls.closing:
+        if tls is None or tls.info is None or tls.closing:
             return False
         self.pending().append(memoryview(tls.take_end()))
         return True

@@ -100,6 +100,8 @@ class Server:
             if address.secure and self._rules.tls is None:
                 raise UsageError(f"{address} needs tls_cert and tls_key, the certificate's files")
         self.framing = self._options.framing
+        self._max_message = self._options.max_message
+        self._proxied = self._options.proxy_protocol is not None
         self._ids = itertools.count(1)  # the acceptor's thread
 
         self._changed = threading.Condition()  # guards what follows
@@ -108,6 +110,7 @@ class Server:
         self._connections: dict[int, Connection] = {}
         self._turned_away = 0  # of these, how many are being refused
         self._deadline = 0.0  # of the drain, on the monotonic clock
+        self._emptying = False  # who comes now was in the backlog when it closed
         self._draining = 0  # clients that were open when it began, or came from the backlog
         self._closer: int | None = None  # the ident of the thread that is draining
         self._report: CloseReport | None = None
@@ -217,8 +220,7 @@ class Server:
         self._options = options
         options.govern(self._rules)
         self._gate.refuse, self._gate.rate = options.refuse, options.accept_rate
-        self._admission.allow, self._admission.deny = options.allow, options.deny
-        self._admission.most = options.max_clients_per_ip
+        self._admission.rule(options.allow, options.deny, options.max_clients_per_ip)
         self._permits.resize(self._most_clients())
 
     def close(self, timeout: float | None = None) -> CloseReport:
@@ -344,7 +346,7 @@ class Server:
     ) -> bool:
         """The acceptor: a client has come; whether it has its permit."""
         parser = None
-        if refused is None and self._options.proxy_protocol is not None:
+        if self._proxied and refused is None:
             if stream.peer.scheme == "unix" or stream.peer.host in self._options.proxy_trust:
                 parser = self._parser()
             elif self._options.proxy_protocol == "required":
@@ -352,12 +354,12 @@ class Server:
         connection = Connection(
             next(self._ids),
             stream,
-            self.framing.codec(self._options.max_message),
+            self.framing.codec(self._max_message),
             loop,
             session=self._handler.is_session,
             rules=self._rules,
         )
-        if refused is None and parser is None:
+        if refused is None and parser is None and not self._admission.open:
             refused = self._admission.judge(connection)
         if refused is not None:
             self._turn_away(connection, loop, refused, plain=not listener.secure)
@@ -367,17 +369,18 @@ class Server:
             connection._opening = Opening(parser, secure=listener.secure)
         with self._changed:
             self._connections[connection.id] = connection
-            closing = self._phase is _Phase.CLOSING
-            self._draining += closing
+            late = self._emptying
+            if late:
+                self._draining += 1
         try:
             self._engine.serve(connection, loop)
         except BaseException:
             with self._changed:
                 del self._connections[connection.id]
-                self._draining -= closing
+                self._draining -= late
             self._admission.leave(connection)
             raise
-        if closing:
+        if late:
             self._engine.later(_FIRST_MESSAGE, connection.drain)
         return True
 
@@ -417,7 +420,8 @@ class Server:
             if self._phase is _Phase.CLOSING:
                 self._changed.notify_all()
         if connection.admitted:
-            self._admission.leave(connection)
+            if connection._site is not None:
+                self._admission.leave(connection)
             self._permits.give_back()
 
     def _drain(self) -> CloseReport:
@@ -425,6 +429,7 @@ class Server:
         with self._changed:
             before = [c for c in self._connections.values() if c.admitted]
             self._draining = len(before)
+            self._emptying = True
         acceptor.stop()
         with self._changed:
             seconds = max(0.0, self._deadline - time.monotonic())

@@ -90,7 +90,7 @@ class Acceptor:
         self._awaited: list[Listener] = []  # where the loop tells of clients that wait
         self._dismissed = 0  # by finish(), from the backlogs
         # Of those who may come this second, as many as are left; and since when.
-        self._tokens = OFF
+        self._tokens = 0.0
         self._filled = 0.0
         # An episode of resting, and what it cost.
         self._in_episode = False
@@ -160,7 +160,7 @@ class Acceptor:
                         self._pause(f"max_clients={self._gate.permits.most}")
                     return False
                 refused = CloseReason.BUSY
-            if not self._have_token():
+            if self._gate.rate != OFF and not self._have_token():
                 return False
             try:
                 stream = listener.accept()
@@ -168,10 +168,10 @@ class Acceptor:
                 self._failed(listener, error)
                 continue
             if stream is None:
+                self._tokens += 1
                 if self._state is _State.EMPTYING:
                     self._close(listener)
                 return True
-            self._tokens -= 1
             if self._admitted(listener, stream, refused):
                 self._end_episode()
         return False
@@ -188,14 +188,12 @@ class Acceptor:
     def _have_token(self) -> bool:
         """Whether the rate allows for one more; if not, accepting rests until it does."""
         rate = self._gate.rate
-        if rate == OFF:
-            self._tokens = OFF
-            return True
         now = time.monotonic()
         most = max(1.0, rate)  # a second's worth may come at once
         self._tokens = min(most, self._tokens + (now - self._filled) * rate)
         self._filled = now
         if self._tokens >= 1:
+            self._tokens -= 1
             return True
         self._pause(f"accept_rate={rate:g}")
         self._loop.later((1 - self._tokens) / rate, self._resume)

@@ -37,10 +37,14 @@ class Admission:
         self._sites: dict[str | int, int] = {}
         self._refused: Counter[CloseReason] = Counter()
         self._episodes: dict[CloseReason, _Episode] = {}
-        # Replaced whole by whoever reconfigures the server.
+        self.rule(allow, deny, most)
+
+    def rule(self, allow: Networks, deny: Networks, most: float) -> None:
+        """Judge so from now on; who reconfigures the server."""
         self.allow = allow
         self.deny = deny
         self.most = most
+        self.open = not allow and not deny and most == OFF  # anybody may come
 
     def judge(self, connection: Connection) -> CloseReason | None:
         """Let its peer in and count it, or say why not; :meth:`leave` when it has gone."""

@@ -64,7 +64,8 @@ class Clients:
     def take_in(self, connection: Connection) -> None:
         """The connection is the loop's from here on."""
         self.hold(connection)
-        self.deadlines.note_open(connection)
+        if self._rules.idle_timeout < OFF:
+            self.deadlines.watch(connection)
         self.settle(connection)
 
     def hold(self, connection: Connection) -> None:
@@ -279,7 +280,11 @@ class Clients:
                 self._release(connection)
         elif farewell is not None:
             pass
-        elif connection.has_pending:
+        elif (
+            connection._pending
+            or connection._raw
+            or (connection._tls is not None and connection._tls.pending)
+        ):
             self._watch(connection, WRITE)
         elif connection._rest is not None:
             self._recall(connection)
@@ -290,7 +295,7 @@ class Clients:
         else:
             self._watch(connection, READ)
             self._set_timer(connection)
-            if connection.begun:
+            if (connection.bytes_received or connection._tls is not None) and connection.begun:
                 self.deadlines.note_begun(connection)
 
     def _recall(self, connection: Connection) -> None:
@@ -338,7 +343,7 @@ class Clients:
         if not connection._send_lock.acquire(blocking=False):
             self._step_aside(connection)
             return
-        end = connection._opening is None and connection.take_tls_end()
+        end = connection._tls is not None and connection.take_tls_end()
         connection._send_lock.release()
         if end:
             self.dirty.append(connection)
@@ -356,7 +361,7 @@ class Clients:
     def _release(self, connection: Connection) -> None:
         """The descriptor is freed, now or as soon as whoever was woken has left."""
         self.let_go(connection)
-        self.deadlines.forget(connection)
+        self.deadlines.watched.pop(connection, None)
         connection._farewell = None
         if connection._opening is not None:
             connection._opening.over(connection)

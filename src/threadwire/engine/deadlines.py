@@ -52,26 +52,21 @@ class Deadlines:
         self._rules = rules
         self._timers = timers
         self._expire = expire
-        self._watched: dict[Connection, _Watch] = {}
+        self.watched: dict[Connection, _Watch] = {}  # to be left by those that are released
         self._armed = False
         self._round: list[Connection] = []  # still to be looked at, this time
 
     def __len__(self) -> int:
-        return len(self._watched)
+        return len(self.watched)
 
     def note_begun(self, connection: Connection) -> None:
         """Its peer has begun a message, which is not complete."""
-        watch = self._watched.get(connection)
+        watch = self.watched.get(connection)
         if watch is None:
             self.watch(connection)
         elif watch.messages != connection.messages_received:
             watch.messages = connection.messages_received
             watch.begun = self._timers.now()
-
-    def note_open(self, connection: Connection) -> None:
-        """The loop has it from here on, with nothing begun."""
-        if self._rules.idle_timeout < OFF:
-            self.watch(connection)
 
     def watch_own(self, connection: Connection) -> None:
         """A thread of its own serves it, or has already done with it."""
@@ -81,15 +76,11 @@ class Deadlines:
     def watch(self, connection: Connection) -> None:
         """Look after it from here on, if that is not being done."""
         rules = self._rules
-        if rules.message_timeout == rules.idle_timeout == OFF or connection in self._watched:
+        if rules.message_timeout == rules.idle_timeout == OFF or connection in self.watched:
             return
-        self._watched[connection] = _Watch(connection, self._timers.now())
+        self.watched[connection] = _Watch(connection, self._timers.now())
         if not self._armed:
             self._arm()
-
-    def forget(self, connection: Connection) -> None:
-        """It is closed, for good."""
-        self._watched.pop(connection, None)
 
     def _arm(self) -> None:
         shortest = min(self._rules.message_timeout, self._rules.idle_timeout)
@@ -98,7 +89,7 @@ class Deadlines:
             self._timers.after(max(_SOONEST, shortest / _LOOKS), self._begin_round)
 
     def _begin_round(self) -> None:
-        self._round = list(self._watched)
+        self._round = list(self.watched)
         self._look()
 
     def _look(self) -> None:
@@ -106,12 +97,12 @@ class Deadlines:
         now = self._timers.now()
         for _ in range(min(_AT_ONCE, len(self._round))):
             connection = self._round.pop()
-            watch = self._watched.get(connection)
+            watch = self.watched.get(connection)
             if watch is not None:
                 self._look_at(connection, watch, now)
         if self._round:
             self._timers.after(0, self._look)
-        elif self._watched:
+        elif self.watched:
             self._arm()
         else:
             self._armed = False
@@ -131,7 +122,7 @@ class Deadlines:
         if not connection.begun:
             watch.begun = now
             if connection._here and rules.idle_timeout == OFF:
-                del self._watched[connection]
+                del self.watched[connection]
                 return
         elif now - watch.begun >= rules.message_timeout:
             self._expire(connection, CloseReason.MESSAGE_TIMEOUT)

@@ -107,7 +107,10 @@ class Engine:
             loop.start_session(connection)
         else:
             events.opened(connection)
-            self._in_loop(loop, functools.partial(loop.take_in, connection))
+            if loop is self._loops[0]:
+                loop.take_in(connection)
+            else:
+                loop.post(functools.partial(loop.take_in, connection))
 
     def turn_away(self, connection: Connection, loop: Loop, reply: bytes | None) -> None:
         """The acceptor: take over a connection that is refused, and may be told so."""

@@ -35,7 +35,8 @@ class Permits:
     def give_back(self) -> None:
         with self._lock:
             self._taken -= 1
-            self._call_wanted()
+            if self._wanted is not None:
+                self._call_wanted()
 
     def resize(self, most: int) -> None:
         """Allow so many from now on; those that are too many then stay as long as they like."""
