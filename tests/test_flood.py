@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 import threadwire
-import threadwire.server
+import threadwire.reception
 from threadwire.engine import loop, turns
 from threadwire.transport import portable
 
@@ -105,7 +105,7 @@ def test_every_reply_of_a_flood_is_right(
     kind: Kind, serving: Serving, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_hasty(monkeypatch)
-    monkeypatch.setattr(threadwire.server, "loop_count", lambda: kind.loops)
+    monkeypatch.setattr(threadwire.reception, "loop_count", lambda: kind.loops)
     if kind.pure:
         monkeypatch.setattr(loop, "Poller", portable.Poller)
         monkeypatch.setattr(turns, "call_each", portable.call_each)

@@ -25,6 +25,7 @@ LAYERS = [
     {"notify", "handover"},
     {"events", "incoming", "outgoing", "ownership", "connection", "handler", "engine"},
     {"options"},
+    {"reception"},
     {"kinds", "settings", "reversing", "server", "serving", "machine"},
     {"pipeline", "retry"},
     {"dialled"},

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import threadwire
-import threadwire.server
+import threadwire.reception
 from threadwire.engine import lending, loop, own_thread
 from threadwire.limits import MAX_THREADS
 from threadwire.transport import portable
@@ -567,7 +567,7 @@ def weather(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, events: Events
 ) -> Iterator[Weather]:
     weather: Weather = request.param
-    monkeypatch.setattr(threadwire.server, "loop_count", lambda: weather.loops)
+    monkeypatch.setattr(threadwire.reception, "loop_count", lambda: weather.loops)
     if weather.pure:
         monkeypatch.setattr(loop, "Poller", portable.Poller)
     if weather.most_threads is not None:
@@ -636,7 +636,7 @@ def test_drains_between_hand_offs(
 
     A broadcast, too, is whole, though the drain comes while it is sent.
     """
-    monkeypatch.setattr(threadwire.server, "loop_count", lambda: loops)
+    monkeypatch.setattr(threadwire.reception, "loop_count", lambda: loops)
     make_hasty(monkeypatch)
     for round_number in range(10):
         seed = time.time_ns() % 1_000_000

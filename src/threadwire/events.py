@@ -186,6 +186,10 @@ def no_capacity(connection: Connection, error: BaseException) -> None:
     )
 
 
+def threads_exhausted(most: int) -> None:
+    emit(logging.WARNING, "threads-exhausted", max_threads=most)
+
+
 def stuck(error: BaseException) -> None:
     emit(logging.WARNING, "stuck", error=type(error).__name__, detail=error)
 

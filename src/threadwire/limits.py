@@ -48,6 +48,7 @@ __all__ = [
     "PROXY_TIMEOUT",
     "QUIET_SECONDS",
     "READ_SIZE",
+    "RELOAD_INTERVAL",
     "RETRY_ATTEMPTS",
     "RETRY_BUDGET",
     "RETRY_RESERVE",
@@ -423,6 +424,14 @@ SPARE_SECONDS = Limit(
     0.0,
     "How long a thread without a client waits for one before it ends.",
     "keeps a busy server from starting threads, and an idle one from keeping them",
+)
+RELOAD_INTERVAL = Limit(
+    "reload_interval",
+    "seconds",
+    10.0,
+    0.001,
+    "How often a server looks whether its certificates' files have changed.",
+    "soon enough after a renewal, which comes weeks before the old ones expire",
 )
 ACCEPT_PAUSE = Limit(
     "accept_pause",

@@ -8,8 +8,8 @@ threads.
 
 from __future__ import annotations
 
+import contextlib
 import enum
-import itertools
 import sys
 import threading
 import time
@@ -20,36 +20,22 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from . import events, limits
 from .address import Address, parse_address
 from .connection import Connection
-from .engine import (
-    Admission,
-    Engine,
-    Gate,
-    Loop,
-    Opening,
-    Permits,
-    loop_count,
-    on_one_core,
-)
 from .errors import CloseReason, ListenError, UsageError
 from .handler import Handler, MessageHandler, SessionHandler, as_handler
 from .options import Options, ServerOptions
+from .reception import Reception
 from .reports import CloseReport, Cut, where
-from .transport import Listener, Stream, listen
+from .transport import Listener, listen
 
 if TYPE_CHECKING:
     from .certificates import Certificates
     from .engine.acceptor import Acceptor
-    from .proxy_protocol import ProxyParser
 
 __all__ = ["Server"]
 
 # Seconds. A handler that closes its server turns, meanwhile, from the loop's leader into its
 # client's own thread, which nothing announces.
 _LOOK_AGAIN = 0.05
-# Seconds for the first message of a client that was accepted when the server was closing.
-_FIRST_MESSAGE = 0.5
-
-_TELL_BUSY = (CloseReason.BUSY, CloseReason.ADDRESS_BUSY)
 
 
 class _Phase(enum.Enum):
@@ -100,40 +86,15 @@ class Server:
             if address.secure and self._rules.tls is None:
                 raise UsageError(f"{address} needs tls_cert and tls_key, the certificate's files")
         self.framing = self._options.framing
-        self._max_message = self._options.max_message
-        self._proxied = self._options.proxy_protocol is not None
-        self._ids = itertools.count(1)  # the acceptor's thread
-
-        self._changed = threading.Condition()  # guards what follows
+        self._changed = threading.Condition()  # guards what follows, and the reception's state
         self._phase = _Phase.NEW
         self._listeners: list[Listener] = []
-        self._connections: dict[int, Connection] = {}
-        self._turned_away = 0  # of these, how many are being refused
         self._deadline = 0.0  # of the drain, on the monotonic clock
-        self._emptying = False  # who comes now was in the backlog when it closed
-        self._draining = 0  # clients that were open when it began, or came from the backlog
         self._closer: int | None = None  # the ident of the thread that is draining
         self._report: CloseReport | None = None
 
-        o = self._options
-        self._permits = Permits(self._most_clients())
-        self._admission = Admission(o.allow, o.deny, o.max_clients_per_ip)
-        self._gate = Gate(self._permits, self._admission, refuse=o.refuse, rate=o.accept_rate)
-        self._engine = Engine(
-            self._handler,
-            self._gate,
-            self._admit,
-            self._forget,
-            loops=loop_count(),
-            rules=self._rules,
-            on_start=on_one_core() if o.pin else None,
-        )
-
-    def _most_clients(self) -> int:
-        options = self._options
-        if self._handler.is_session and options.threads_limited:
-            return min(options.max_clients, options.max_threads)
-        return options.max_clients
+        self._reception = Reception(self._handler, self._options, self._rules, self._changed)
+        self._engine = self._reception.engine
 
     def start(self, listeners: Sequence[Listener] = ()) -> Self:
         """Listen and begin to serve; returns at once. Raises ListenError.
@@ -161,6 +122,8 @@ class Server:
                 raise ListenError(str(self._wanted[0]), cause) from error
             self._listeners = taken
             self._phase = _Phase.SERVING
+        if self._certificates is not None:
+            self._engine.post(self._watch_certificates)
         return self
 
     def suspend(self) -> None:
@@ -188,7 +151,7 @@ class Server:
         deadline = time.monotonic() + limits.DRAIN_TIMEOUT.check(seconds)
         self._require_serving().suspend()
         with self._changed:
-            open_connections = list(self._connections.values())
+            open_connections = list(self._reception.connections.values())
         events.draining(len(open_connections), seconds)
         for connection in open_connections:
             connection.drain()
@@ -216,12 +179,41 @@ class Server:
         What holds for a client from its beginning is not changed for those that are there.
         Raises :class:`~threadwire.UsageError`, having changed nothing.
         """
-        options = self._options.changed(changes)
-        self._options = options
-        options.govern(self._rules)
-        self._gate.refuse, self._gate.rate = options.refuse, options.accept_rate
-        self._admission.rule(options.allow, options.deny, options.max_clients_per_ip)
-        self._permits.resize(self._most_clients())
+        self._options = self._options.changed(changes)
+        self._reception.rule(self._options)
+
+    def reload_certificates(self) -> bool:
+        """Load the TLS certificates' files anew, for connections that come; whether that went well.
+
+        If anything is wrong with them, nothing is changed, and the log says what. A server
+        does so by itself, soon after the files have changed.
+        """
+        certificates = self._certificates
+        if certificates is None:
+            return True
+        try:
+            certificates.reload()
+        except UsageError as error:
+            events.reload_failed(error)
+            return False
+        days = (certificates.expires_at - time.time()) / 86400
+        events.certificates_reloaded(", ".join(certificates.names), days)
+        return True
+
+    def _watch_certificates(self) -> None:
+        """The first loop's leader: every now and then, have a thread look at the files."""
+        self._engine.later(limits.RELOAD_INTERVAL.default, self._watch_certificates)
+        # Without a thread for it there is always the next time.
+        with contextlib.suppress(RuntimeError):
+            self._engine.threads.run(self._renew_certificates)
+
+    def _renew_certificates(self) -> None:
+        assert self._certificates is not None
+        try:
+            if self._certificates.changed():
+                self.reload_certificates()
+        except Exception as error:  # noqa: BLE001 - a job may raise nothing
+            events.reload_failed(error)
 
     def close(self, timeout: float | None = None) -> CloseReport:
         """Stop accepting, finish what was begun, close; cut what is left at the deadline.
@@ -317,12 +309,12 @@ class Server:
         refused, are none yet.
         """
         with self._changed:
-            return tuple(c for c in self._connections.values() if c.admitted and c._opening is None)
+            return self._reception.clients()
 
     @property
     def refused(self) -> dict[CloseReason, int]:
         """How many clients have been refused so far, by the reason."""
-        return self._admission.refused
+        return self._reception.admission.refused
 
     @property
     def certificates(self) -> Certificates | None:
@@ -341,99 +333,14 @@ class Server:
 
     # Inner workings.
 
-    def _admit(
-        self, stream: Stream, listener: Listener, loop: Loop, refused: CloseReason | None
-    ) -> bool:
-        """The acceptor: a client has come; whether it has its permit."""
-        parser = None
-        if self._proxied and refused is None:
-            if stream.peer.scheme == "unix" or stream.peer.host in self._options.proxy_trust:
-                parser = self._parser()
-            elif self._options.proxy_protocol == "required":
-                refused = CloseReason.DENIED
-        connection = Connection(
-            next(self._ids),
-            stream,
-            self.framing.codec(self._max_message),
-            loop,
-            session=self._handler.is_session,
-            rules=self._rules,
-        )
-        if refused is None and parser is None and not self._admission.open:
-            refused = self._admission.judge(connection)
-        if refused is not None:
-            self._turn_away(connection, loop, refused, plain=not listener.secure)
-            return False
-        if parser is not None or listener.secure:
-            connection.disown()
-            connection._opening = Opening(parser, secure=listener.secure)
-        with self._changed:
-            self._connections[connection.id] = connection
-            late = self._emptying
-            if late:
-                self._draining += 1
-        try:
-            self._engine.serve(connection, loop)
-        except BaseException:
-            with self._changed:
-                del self._connections[connection.id]
-                self._draining -= late
-            self._admission.leave(connection)
-            raise
-        if late:
-            self._engine.later(_FIRST_MESSAGE, connection.drain)
-        return True
-
-    def _parser(self) -> ProxyParser:
-        from .proxy_protocol import ProxyParser
-
-        return ProxyParser(optional=self._options.proxy_protocol == "optional")
-
-    def _turn_away(
-        self, connection: Connection, loop: Loop, reason: CloseReason, *, plain: bool
-    ) -> None:
-        """Refuse a client, with the busy reply if it is for that, and can be given."""
-        self._admission.note_refused(reason, connection.peer)
-        reply = self._options.busy_reply
-        plain = plain and self._options.proxy_protocol is None
-        if reply is None or not plain or reason not in _TELL_BUSY:
-            connection._stream.close()
-            return
-        connection.disown(reason)
-        connection.end_reading(reason, stop=True)
-        connection.admitted = False
-        with self._changed:
-            crowded = self._turned_away >= self._options.max_refusals
-            if not crowded:
-                self._turned_away += 1
-                self._connections[connection.id] = connection
-        if crowded:
-            connection._stream.close()
-        else:
-            self._engine.turn_away(connection, loop, reply)
-
-    def _forget(self, connection: Connection) -> None:
-        """The engine, on any thread: the connection is closed for good."""
-        with self._changed:
-            del self._connections[connection.id]
-            self._turned_away -= not connection.admitted
-            if self._phase is _Phase.CLOSING:
-                self._changed.notify_all()
-        if connection.admitted:
-            if connection._site is not None:
-                self._admission.leave(connection)
-            self._permits.give_back()
-
     def _drain(self) -> CloseReport:
         acceptor = self._require_serving()
         with self._changed:
-            before = [c for c in self._connections.values() if c.admitted]
-            self._draining = len(before)
-            self._emptying = True
+            before = self._reception.begin_closing()
         acceptor.stop()
         with self._changed:
             seconds = max(0.0, self._deadline - time.monotonic())
-            events.draining(self._draining, round(seconds, 3))
+            events.draining(self._reception.drained, round(seconds, 3))
         for connection in before:
             connection.drain()
         with self._changed:
@@ -446,9 +353,12 @@ class Server:
         cut = tuple(self._cut(late))
         left_over = self._engine.close(limits.JOIN_GRACE.default)
         report = CloseReport(
-            self._draining - len(cut), cut, tuple(thread.name for thread in left_over), dismissed
+            self._reception.drained - len(cut),
+            cut,
+            tuple(thread.name for thread in left_over),
+            dismissed,
         )
-        refused = sum(self._admission.refused.values())
+        refused = sum(self.refused.values())
         events.stopped(report.finished, len(report.cut), dismissed, refused)
         return report
 
@@ -473,8 +383,10 @@ class Server:
     def _others(self) -> Iterator[Connection]:
         """Under the lock: the open connections that this very thread does not serve."""
         me, mine = threading.get_ident(), self._engine.served_here()
-        return (c for c in self._connections.values() if c.owner != me and c is not mine)
+        return (c for c in self._reception.connections.values() if c.owner != me and c is not mine)
 
     def _served_here(self) -> bool:
         me = threading.get_ident()
-        return self._engine.leads_here() or any(c.owner == me for c in self._connections.values())
+        return self._engine.leads_here() or any(
+            c.owner == me for c in self._reception.connections.values()
+        )

@@ -179,7 +179,7 @@ def test_clients_are_spread_over_several_loops(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As without the interpreter's lock; one of them is held up, then handed over."""
-    monkeypatch.setattr("threadwire.server.loop_count", lambda: 3)
+    monkeypatch.setattr("threadwire.reception.loop_count", lambda: 3)
     go_on = threading.Event()
 
     def handler(message: bytes) -> bytes:
@@ -216,7 +216,7 @@ def test_a_handler_on_another_loop_may_close_the_server(
     With the connection that the calling thread, a loop's leader, is busy with among those that
     are waited for: there is no report before the deadline.
     """
-    monkeypatch.setattr("threadwire.server.loop_count", lambda: 2)
+    monkeypatch.setattr("threadwire.reception.loop_count", lambda: 2)
     monkeypatch.setattr("threadwire.limits.JOIN_GRACE", JOIN_GRACE._replace(default=0.05))
     server: threadwire.Server
     reports: list[threadwire.CloseReport] = []
@@ -248,7 +248,7 @@ def test_a_handler_closes_the_server_in_the_moment_in_which_it_is_handed_over(
 
     With nobody looking again (``_LOOK_AGAIN``): there is no report before the deadline.
     """
-    monkeypatch.setattr("threadwire.server.loop_count", lambda: loops)
+    monkeypatch.setattr("threadwire.reception.loop_count", lambda: loops)
     server: threadwire.Server
     taken, may_note, waits = threading.Event(), threading.Event(), threading.Event()
     take, others = Baton.take, threadwire.Server._others

@@ -132,6 +132,10 @@ class Engine:
         """The acceptor: make ``call`` when so many seconds have gone by."""
         self._loops[0].later(seconds, call)
 
+    def post(self, call: Callable[[], None]) -> None:
+        """Have the acceptor's loop make ``call``."""
+        self._loops[0].post(call)
+
     def healthy(self, seconds: float) -> bool:
         """Whether every loop makes a turn within so many seconds."""
         begun = time.monotonic()

@@ -28,6 +28,7 @@ from .spare_threads import SpareThreads
 __all__ = ["Lender", "counting", "left"]
 
 _WARY_SECONDS = 1.0  # of suspicion after a hand-off
+_EPISODE = 10.0  # seconds without a client that waits for a thread, after which one is news
 
 
 def left(connection: Connection, messages: Iterator[bytes]) -> Iterator[bytes]:
@@ -77,6 +78,7 @@ class Lender:
         self._lent = 0  # threads that serve a client alone, under the lock
         self._waiting: dict[Connection, Step] = {}  # for a thread; oldest first
         self._wary_until = 0.0
+        self._quiet_until = 0.0  # about clients that wait: it has been said
 
     def suspects(self, connection: Connection) -> bool:
         """Whether its handler is to be called on a thread of its own at once."""
@@ -104,6 +106,9 @@ class Lender:
                 self._lent += 1
         if crowded:
             self._write_pending(connection)
+            if not self._waiting and time.monotonic() >= self._quiet_until:
+                events.threads_exhausted(self._rules.max_threads)
+            self._quiet_until = time.monotonic() + _EPISODE
             self._waiting[connection] = first
             return
         connection.own(None)
