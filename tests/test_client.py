@@ -6,12 +6,14 @@ import resource
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import threadwire
-from threadwire import CloseReason
+from threadwire import CloseReason, limits
+from threadwire.units import format_duration, format_size
 
 from .conftest import Against, Serving
 from .support import PATIENCE, eventually, read_to_the_end, reverse, signal_here, wait_for
@@ -125,11 +127,33 @@ def test_a_server_that_does_not_answer_the_connect_times_out() -> None:
         ({"timeout": 0}, "timeout"),
         ({"timeout": "1s"}, "timeout"),
         ({"max_message": 0}, "max_message"),
+        ({"busy_reply": "busy"}, "busy_reply must be bytes"),
+        ({"busy_reply": b"busy\n"}, "busy_reply would never come: lines cannot carry"),
     ],
 )
 def test_wrong_arguments_are_named(options: dict[str, object], named: str) -> None:
     with pytest.raises(threadwire.UsageError, match=named):
-        threadwire.connect("tcp://127.0.0.1:1", **options)  # type: ignore[arg-type]
+        threadwire.connect("tcp://127.0.0.1:1", **options)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("limit", "default"),
+    [
+        (limits.CLIENT_TIMEOUT, format_duration(limits.CLIENT_TIMEOUT.default)),
+        (limits.MAX_MESSAGE, format_size(limits.MAX_MESSAGE.whole)),
+        (limits.POOL_SIZE, f"{limits.POOL_SIZE.whole}"),
+        (limits.POOL_IDLE, f"{limits.POOL_IDLE.default:g} s"),
+        (limits.RETRY_ATTEMPTS, f"{limits.RETRY_ATTEMPTS.whole}"),
+        (limits.FIRST_BACKOFF, format_duration(limits.FIRST_BACKOFF.default)),
+        (limits.MAX_BACKOFF, format_duration(limits.MAX_BACKOFF.default)),
+        (limits.RETRY_BUDGET, f"{limits.RETRY_BUDGET.whole}"),
+        (limits.RETRY_RESERVE, f"{limits.RETRY_RESERVE.whole}"),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_the_defaults_are_in_the_page(limit: limits.Limit, default: str) -> None:
+    page = Path(__file__).parent.parent / "docs" / "client.md"
+    assert f"\n| `{limit.name}` | {default} |" in page.read_text()
 
 
 def test_wrong_arguments_of_methods(serving: Serving) -> None:
@@ -357,3 +381,138 @@ def test_close_wakes_a_thread_that_waits(against: Against, said: bytes) -> None:
     waiter.join(PATIENCE)
     assert [error.reason for error in errors] == [CloseReason.HANDLER_CLOSED]
     assert "closed" in repr(client)
+
+
+# A server that is busy.
+
+
+def refuse(connected: socket.socket) -> None:
+    """It says so, and reads nothing."""
+    connected.sendall(b"busy\n")
+    connected.shutdown(socket.SHUT_WR)
+    read_to_the_end(connected)
+
+
+def ask(client: threadwire.Client) -> object:
+    return client.request(b"hello")
+
+
+def listen(client: threadwire.Client) -> object:
+    return client.receive()
+
+
+def iterate(client: threadwire.Client) -> object:
+    return list(client)
+
+
+def pipe(client: threadwire.Client) -> object:
+    return list(client.pipeline([b"hello"] * 1000))
+
+
+@pytest.mark.parametrize("use", [ask, listen, iterate, pipe])
+def test_a_server_that_refuses(
+    against: Against, use: Callable[[threadwire.Client], object]
+) -> None:
+    with threadwire.connect(against(refuse), busy_reply=b"busy") as client:
+        with pytest.raises(threadwire.ServerBusy) as caught:
+            use(client)
+        assert caught.value.reply == b"busy"
+        assert str(caught.value) == "the server is busy; it said b'busy'"
+        assert client.closed
+
+
+@pytest.mark.parametrize("use", [ask, pipe])
+@pytest.mark.parametrize("rudely", [False, True])
+def test_a_server_that_has_refused_and_gone(
+    against: Against, use: Callable[[threadwire.Client], object], rudely: bool
+) -> None:
+    """Nothing can be sent any more, but what it said has arrived."""
+    gone = threading.Event()
+
+    def refuse_and_go(connected: socket.socket) -> None:
+        connected.sendall(b"busy\n")
+        assert connected.recv(1) == b"w"
+        if rudely:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connected.close()
+        gone.set()
+
+    with threadwire.connect(against(refuse_and_go), busy_reply=b"busy") as client:
+        client._stream.write(b"w", None)
+        wait_for(gone)
+        if not rudely:  # then the system resets at the next byte
+            client._stream.write(b"w", None)
+            eventually(lambda: _is_reset(client))
+        with pytest.raises(threadwire.ServerBusy) as caught:
+            use(client)
+        assert caught.value.__cause__ is not None, "the send that failed"
+        assert client.closed
+
+
+def _is_reset(client: threadwire.Client) -> bool:
+    state = client._stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    return state == b"\x07"  # closed
+
+
+def test_a_refusal_while_a_large_message_is_being_sent(against: Against) -> None:
+    def refuse_and_reset(connected: socket.socket) -> None:
+        connected.sendall(b"busy\n")
+        connected.recv(1)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    with threadwire.connect(against(refuse_and_reset), busy_reply=b"busy") as client:
+        with pytest.raises(threadwire.ServerBusy):
+            client.request(b"x" * 50_000_000)
+
+
+@pytest.mark.parametrize("said", [b"", b"bus", b"no\nbusy too\n"])
+def test_a_server_that_has_gone_without_a_refusal(against: Against, said: bytes) -> None:
+    gone = threading.Event()
+
+    def go(connected: socket.socket) -> None:
+        connected.sendall(said)
+        assert connected.recv(1) == b"w"
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connected.close()
+        gone.set()
+
+    with threadwire.connect(against(go), busy_reply=b"busy") as client:
+        client._stream.write(b"w", None)
+        wait_for(gone)
+        with pytest.raises(threadwire.ConnectionClosed) as caught:
+            client.request(b"hello")
+        assert caught.value.reason is CloseReason.PEER_RESET
+
+
+def test_a_refusal_without_a_newline_is_heard_at_the_end(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        auto = threadwire.Auto(patience=PATIENCE)
+        with threadwire.connect(f"unix://{path}", framing=auto, busy_reply=b"busy") as client:
+            with listening.accept()[0] as connected:
+                connected.sendall(b"busy")
+            with pytest.raises(threadwire.ServerBusy):
+                client.request(b"hello")
+
+
+def test_replies_before_a_refusal_are_given(against: Against) -> None:
+    def answer(connected: socket.socket) -> None:
+        connected.recv(1000)
+        connected.sendall(b"one\ntwo\nbusy\n")
+        read_to_the_end(connected)
+
+    with threadwire.connect(against(answer), busy_reply=b"busy") as client:
+        replies = client.pipeline([b"x"] * 4)
+        assert [next(replies), next(replies)] == [b"one", b"two"]
+        with pytest.raises(threadwire.ServerBusy):
+            next(replies)
+        assert client.closed
+
+
+def test_a_busy_reply_that_was_not_agreed_on_is_a_reply(serving: Serving) -> None:
+    with threadwire.connect(serving(lambda _message: b"busy").address) as client:
+        assert client.request(b"hello") == b"busy"
+    with threadwire.connect(serving(reverse).address, busy_reply=b"busy") as client:
+        assert client.request(b"not busy") == b"ysub ton"

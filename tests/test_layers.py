@@ -27,7 +27,7 @@ LAYERS = [
     {"options"},
     {"reception"},
     {"kinds", "settings", "reversing", "server", "serving", "machine"},
-    {"pipeline", "retry"},
+    {"pipeline", "retry", "dialling"},
     {"dialled"},
     {"pool"},
     {"client"},

@@ -46,9 +46,14 @@ from .framing import (
     parse_framing,
 )
 from .handler import session
+from .options import ServerOptions
+from .pool import Pool
+from .proxy_protocol import ProxyHeader
 from .reports import CloseReport, Cut
+from .retry import Retry
 from .server import Server
 from .serving import serve
+from .transport.tls_info import TlsInfo
 
 __all__ = [
     "Address",
@@ -73,13 +78,18 @@ __all__ = [
     "MalformedMessage",
     "MessageTooLarge",
     "Netstring",
+    "Pool",
+    "ProxyHeader",
     "ProxyHeaderError",
     "Raw",
+    "Retry",
     "Server",
     "ServerBusy",
+    "ServerOptions",
     "ThreadwireError",
     "TimeLimitError",
     "TlsError",
+    "TlsInfo",
     "TruncatedMessage",
     "UnencodableMessage",
     "UsageError",

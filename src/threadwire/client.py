@@ -1,36 +1,68 @@
-"""A client for request/reply and message services, in any of the framings.
-
-Who may touch what
-------------------
-- ``_exchange`` is held by whoever needs replies matched to requests: ``request()`` from
-  sending to receiving, ``pipeline()`` from its first message to its last reply.
-- Writing belongs to the holder of ``_send_lock``, reading and the decoder to the
-  holder of ``_receive_lock``. They are taken in that order, after ``_exchange``.
-- ``_closed`` and ``_users`` are guarded by ``_state_lock``, which is never held while
-  waiting. ``close()`` marks the client closed and shuts the socket down, which wakes
-  whoever waits in it; the descriptor is freed by the last user to leave, so nobody
-  ever acts on a number that has been given to another file.
-"""
+"""Connecting to a server: to one connection, or to as many as a pool makes of it."""
 
 from __future__ import annotations
 
-import contextlib
-import math
-import threading
-import time
-from collections.abc import Generator, Iterable, Iterator
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, TypedDict, Unpack, overload
 
 from . import limits
 from .address import Address, parse_address
-from .errors import CloseReason, ConnectionClosed, FramingError, TimeLimitError, UsageError
-from .framing import BytesLike, Framing, Lines, require_bytes
-from .framing.codec import SettleTime
-from .pipeline import Pipeline
-from .transport import Stream, dial
+from .dialled import Client
+from .dialling import dialler
+from .errors import UsageError
+from .framing import Framing, Lines
+from .pool import Pool
+from .retry import Retry
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Client", "connect"]
+
+
+class ClientOptions(TypedDict, total=False):
+    """The keyword arguments of :func:`connect` that every client has; it explains them."""
+
+    framing: Framing | None
+    timeout: float | None
+    max_message: int
+    busy_reply: bytes | None
+    tls_ca: str | None
+    tls_cert: str | None
+    tls_key: str | None
+    tls_context: ssl.SSLContext | None
+    server_name: str | None
+
+
+@overload
+def connect(
+    address: str | Address,
+    *,
+    retry: None = None,
+    pool: None = None,
+    **options: Unpack[ClientOptions],
+) -> Client: ...
+
+
+@overload
+def connect(
+    address: str | Address,
+    *,
+    retry: Retry,
+    pool: int | None = None,
+    pool_idle: float | None = ...,
+    **options: Unpack[ClientOptions],
+) -> Pool: ...
+
+
+@overload
+def connect(
+    address: str | Address,
+    *,
+    retry: Retry | None = None,
+    pool: int,
+    pool_idle: float | None = ...,
+    **options: Unpack[ClientOptions],
+) -> Pool: ...
 
 
 def connect(
@@ -39,302 +71,92 @@ def connect(
     framing: Framing | None = None,
     timeout: float | None = limits.CLIENT_TIMEOUT.default,
     max_message: int = limits.MAX_MESSAGE.whole,
-) -> Client:
-    """Connect to a server; the :class:`Client` is a context manager.
+    busy_reply: bytes | None = None,
+    retry: Retry | None = None,
+    pool: int | None = None,
+    pool_idle: float | None = limits.POOL_IDLE.default,
+    tls_ca: str | None = None,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    tls_context: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+) -> Client | Pool:
+    """Connect to a server; what is returned is a context manager.
+
+    That is a :class:`Client`, which is one connection and ends with it. With ``retry``,
+    ``pool`` or both it is a :class:`Pool`, which makes connections as it needs them.
 
     address
-        ``tcp://host:port`` or ``unix:///path``. Every address of a host is tried.
+        ``tcp://host:port``, ``tls://host:port`` or ``unix:///path``. Every address of a host
+        is tried.
     framing
         How messages lie in the stream, the same as the server's [``Lines()``].
     timeout
-        Seconds to wait to connect, and then for each send and each receive, unless
+        Seconds to wait to connect, and then for each request, send and receive, unless
         a call says otherwise [10]; ``None`` waits for ever.
     max_message
         Bytes a received message may have [1 MiB].
+    busy_reply
+        The message with which the server refuses a client, the same as the server's
+        [none]. Where it is received, :class:`~threadwire.ServerBusy` is raised.
+    retry
+        When to try again what has failed, as in ``Retry()`` [never].
+    pool
+        The most connections that a pool has at once [1].
+    pool_idle
+        Seconds that a pool keeps a connection which nobody uses [60]; ``None``: as long as
+        the server does.
+    tls_ca
+        With TLS: a PEM file, the authorities that may vouch for the server [the system's].
+    tls_cert, tls_key
+        PEM files: the certificate to show to the server, and its key [none].
+    server_name
+        What the server's certificate has to be for [the host of the address].
+    tls_context
+        An :class:`ssl.SSLContext` in place of the files.
 
-    Raises :class:`~threadwire.ConnectError`, and :class:`~threadwire.UsageError`
-    for a wrong argument.
+    Raises :class:`~threadwire.ConnectError` if not a single connection can be made,
+    :class:`~threadwire.TlsError` if the server is not the one it should be, and
+    :class:`~threadwire.UsageError` for a wrong argument.
     """
     target = parse_address(address)
-    if framing is not None and not isinstance(framing, Framing):
+    if framing is None:
+        framing = Lines()
+    elif not isinstance(framing, Framing):
         raise UsageError(f"framing must be a Framing, as in Lines(), not {framing!r}")
     if timeout is not None:
         limits.CLIENT_TIMEOUT.check(timeout)
     limit = limits.MAX_MESSAGE.check_whole(max_message)
-    return Client(dial(target, timeout), framing or Lines(), timeout, limit)
+    _check_busy_reply(busy_reply, framing)
+    if retry is not None and not isinstance(retry, Retry):
+        raise UsageError(f"retry must be a Retry, as in Retry(), not {retry!r}")
+
+    files = {"tls_ca": tls_ca, "tls_cert": tls_cert, "tls_key": tls_key}
+    dial = dialler(target, files, tls_context, server_name)
+
+    def make(seconds: float | None) -> Client:
+        """Where every connection is made; within so many seconds."""
+        return Client(dial(seconds), framing, timeout, limit, busy_reply)
+
+    if retry is None and pool is None:
+        if pool_idle != limits.POOL_IDLE.default:
+            raise UsageError("pool_idle is for a pool; say pool=, too")
+        return make(timeout)
+    if retry is None or target.scheme in (
+        "fd",
+        "tls+fd",
+    ):  # which nothing can connect to, however often
+        retry = Retry(attempts=1)
+    size = limits.POOL_SIZE.whole if pool is None else limits.POOL_SIZE.check_whole(pool)
+    return Pool(make, target, size, timeout, limits.POOL_IDLE.check(pool_idle), retry).open()
 
 
-class Client:
-    """A connection to a server, made by :func:`connect`; usable from several threads.
-
-    A timeout given to a method takes the place of the client's own. After a
-    :class:`~threadwire.FramingError`, a failed send, or a ``request`` that timed
-    out, the client is closed: what would come next could be the answer to
-    something else.
-    """
-
-    def __init__(
-        self, stream: Stream, framing: Framing, timeout: float | None, max_message: int
-    ) -> None:
-        self._stream = stream
-        self._codec = framing.codec(max_message)  # receive lock; encode() by any thread
-        self._timeout = timeout  # constant
-        self._exchange = threading.Lock()
-        self._send_lock = threading.Lock()
-        self._receive_lock = threading.Lock()
-        self._settle_time = SettleTime(self._codec)  # receive lock
-        self._ended = False  # receive lock: the server has ended its side
-        # Reentrant: a pipeline that is dropped may be ended by the collector, anywhere.
-        self._state_lock = threading.RLock()
-        self._closed = False  # state lock to set; read by any thread
-        self._users = 0  # state lock: threads that may be using the stream
-
-    @property
-    def peer(self) -> Address:
-        """The server's end."""
-        return self._stream.peer
-
-    @property
-    def local(self) -> Address:
-        """This end."""
-        return self._stream.local
-
-    @property
-    def closed(self) -> bool:
-        """Whether this end has been closed, by ``close()`` or after a failure."""
-        return self._closed
-
-    def request(self, message: BytesLike, timeout: float | None = None) -> bytes:
-        """Send ``message`` and return the reply to it.
-
-        Several threads may do so; each gets its own reply. The timeout, in seconds,
-        is for the whole exchange, the wait for its turn included. Raises
-        TimeLimitError, ConnectionClosed, FramingError, UsageError.
-        """
-        seconds, deadline = self._deadline(timeout)
-        with self._turn(self._exchange, seconds, deadline):
-            self._send(message, seconds, deadline)
-            try:
-                return self._receive("reply", seconds, deadline)
-            except BaseException:
-                # Whatever it was, Ctrl-C too: the reply may yet come, and would answer
-                # the next request.
-                self.close()
-                raise
-
-    def send(self, message: BytesLike, timeout: float | None = None) -> None:
-        """Send ``message``, waiting for nothing but room to send it.
-
-        Many sends without a receive fill both ends' buffers and block; use
-        :meth:`pipeline`, or receive in another thread.
-        """
-        self._send(message, *self._deadline(timeout))
-
-    def receive(self, timeout: float | None = None) -> bytes:
-        """The next message; a timeout loses nothing, so it may be called again.
-
-        Raises ConnectionClosed when the server has ended its side.
-        """
-        return self._receive("message", *self._deadline(timeout))
-
-    def __iter__(self) -> Iterator[bytes]:
-        """The messages to come, however long they take; ends when the server does."""
-        while True:
-            try:
-                message = self._receive("message", None, None)
-            except ConnectionClosed:
-                return
-            yield message
-
-    def pipeline(
-        self,
-        messages: Iterable[BytesLike],
-        *,
-        window: int = limits.PIPELINE_WINDOW.whole,
-        timeout: float | None = None,
-    ) -> Generator[bytes, None, None]:
-        """Send many messages without waiting for each reply; yields the replies in order.
-
-        ``messages`` is consumed by a helper thread, so it may block: replies are
-        yielded as they come all the same. At most ``window`` messages [1,024] are
-        unanswered, and 1 MiB unsent; memory stays bounded however many there are.
-        ``timeout``: seconds to wait for a reply that is due.
-
-        What ``messages`` raises is raised here, after the replies to what it gave
-        before. A pipeline that fails or is left before its end closes the client,
-        since replies are still on their way.
-        """
-        return self._each(self.pipeline_batches(messages, window=window, timeout=timeout))
-
-    def pipeline_batches(
-        self,
-        messages: Iterable[BytesLike],
-        *,
-        window: int = limits.PIPELINE_WINDOW.whole,
-        timeout: float | None = None,
-        half_close: bool = False,
-    ) -> Generator[list[bytes], None, None]:
-        """Like :meth:`pipeline`, yielding lists: the replies that came together.
-
-        ``half_close`` ends this side after the last message, and yields what comes
-        until the server ends its own: for services that do not answer one to one.
-        """
-        limits.PIPELINE_WINDOW.check_whole(window)
-        self._deadline(timeout)  # a wrong one fails here, not when the first reply is asked for
-        return self._run_pipeline(messages, window, timeout, half_close)
-
-    @staticmethod
-    def _each(batches: Generator[list[bytes], None, None]) -> Generator[bytes, None, None]:
-        with contextlib.closing(batches):
-            for batch in batches:
-                yield from batch
-
-    def _run_pipeline(
-        self,
-        messages: Iterable[BytesLike],
-        window: int,
-        timeout: float | None,
-        half_close: bool,
-    ) -> Generator[list[bytes], None, None]:
-        seconds, deadline = self._deadline(timeout)
-        with (
-            self._turn(self._exchange, seconds, deadline),
-            self._turn(self._send_lock, seconds, deadline),
-            self._turn(self._receive_lock, seconds, deadline),
-            self._using(),
-        ):
-            pipeline = Pipeline(self._stream, self._codec, window, seconds, half_close)
-            done = False
-            try:
-                yield from pipeline.run(messages)
-                done = True
-            except ConnectionClosed as error:
-                if self._closed:  # from here, and not by the server
-                    raise self._lost() from error
-                raise
-            finally:
-                if not done:
-                    self.close()
-
-    def close(self) -> None:
-        """Close the connection; from any thread, any number of times.
-
-        A thread that waits in another method gets ConnectionClosed.
-        """
-        with self._state_lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._stream.shutdown()
-            self._free_if_unused()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<Client {self.local} to {self.peer}{' closed' if self._closed else ''}>"
-
-    # Inner workings.
-
-    def _deadline(self, timeout: float | None) -> tuple[float | None, float | None]:
-        """The seconds that count, and when they will be over on the monotonic clock."""
-        if timeout is not None and timeout < 0:
-            raise UsageError(f"timeout must be 0 or more seconds, not {timeout!r}")
-        seconds = self._timeout if timeout is None else timeout
-        return seconds, None if seconds is None else time.monotonic() + seconds
-
-    @contextlib.contextmanager
-    def _turn(
-        self, lock: threading.Lock, seconds: float | None, deadline: float | None
-    ) -> Iterator[None]:
-        left = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
-        # Clipped: a lock takes no more seconds than fit the system's counter.
-        if not lock.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
-            raise TimeLimitError("turn on the connection", seconds or 0.0)
-        try:
-            yield
-        finally:
-            lock.release()
-
-    @contextlib.contextmanager
-    def _using(self) -> Iterator[None]:
-        with self._state_lock:
-            if self._closed:
-                raise ConnectionClosed(CloseReason.HANDLER_CLOSED)
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._state_lock:
-                self._users -= 1
-                self._free_if_unused()
-
-    def _free_if_unused(self) -> None:
-        """State lock held."""
-        if self._closed and not self._users:
-            self._stream.close()
-
-    def _send(self, message: BytesLike, seconds: float | None, deadline: float | None) -> None:
-        require_bytes(message)
-        data = self._codec.encode(bytes(message))
-        with self._turn(self._send_lock, seconds, deadline), self._using():
-            try:
-                self._stream.write(data, None, math.inf if deadline is None else deadline)
-            except BaseException as error:
-                lost = self._lost()
-                self.close()  # part of the message may be on its way
-                if isinstance(error, TimeLimitError):
-                    raise TimeLimitError("room to send a message", seconds or 0.0) from None
-                if isinstance(error, OSError):
-                    raise lost from error
-                raise
-
-    def _receive(self, what: str, seconds: float | None, deadline: float | None) -> bytes:
-        with self._turn(self._receive_lock, seconds, deadline), self._using():
-            try:
-                while (message := self._codec.next_message()) is None:
-                    if self._ended:
-                        by = CloseReason.HANDLER_CLOSED if self._closed else CloseReason.PEER_CLOSED
-                        raise ConnectionClosed(by)
-                    if not self._read(deadline):
-                        raise TimeLimitError(what, seconds or 0.0)
-            except FramingError:
-                self.close()
-                raise
-            except OSError as error:
-                if isinstance(error, TimeLimitError):
-                    raise
-                lost = self._lost()
-                self.close()
-                raise lost from error
-            return message
-
-    def _read(self, deadline: float | None) -> bool:
-        """Receive lock held: one read; ``False`` when the deadline has passed."""
-        data = self._stream.read_until(self._settle_time.before(deadline, time.monotonic))
-        if data:
-            self._codec.feed(data)
-        elif data is not None:
-            self._ended = True
-            if not self._closed:  # else the half of a message is nobody's fault
-                self._codec.end()
-        elif deadline is not None and time.monotonic() >= deadline:
-            return False
-        else:
-            self._codec.settle()
-        return True
-
-    def _lost(self) -> ConnectionClosed:
-        """What an error of the socket means."""
-        closed_here = self._closed
-        return ConnectionClosed(
-            CloseReason.HANDLER_CLOSED if closed_here else CloseReason.PEER_RESET
-        )
+def _check_busy_reply(busy_reply: object, framing: Framing) -> None:
+    if busy_reply is None:
+        return
+    if not isinstance(busy_reply, bytes):
+        raise UsageError(f"busy_reply must be bytes, as in b'busy', not {busy_reply!r}")
+    try:
+        framing.codec().encode(busy_reply)
+    except UsageError as error:
+        raise UsageError(f"busy_reply would never come: {error}") from error

@@ -467,7 +467,7 @@ DESCRIPTOR_RESERVE = 64  # listeners, logs, the handler's own files and sockets
 
 def clients_for(descriptors: float) -> float:
     """How many clients so many descriptors have room for."""
-    return max(1, descriptors - DESCRIPTOR_RESERVE)
+    return max(1, descriptors - min(DESCRIPTOR_RESERVE, descriptors // 4))
 
 
 def default_max_clients() -> int:

@@ -296,18 +296,11 @@ class Options:
 
     def _given_context(self) -> TlsContext | None:
         context = self._given.get("tls_context")
-        return None if context is None else _Given(context)
+        if context is None:
+            return None
+        from .certificates import FixedContext
 
-
-class _Given:
-    """The user's own context."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        import ssl
-
-        if not isinstance(context, ssl.SSLContext):
-            raise UsageError(f"tls_context must be an ssl.SSLContext, not {context!r}")
-        self.context = context
+        return FixedContext(context)
 
 
 def _nearest(name: str) -> str:

@@ -13,6 +13,7 @@ from ..errors import (
     ConnectError,
     ListenError,
     ThreadwireError,
+    TlsError,
     UsageError,
     describe_os_error,
 )
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(INTERRUPTED)
     except UsageError as error:
         _fail(str(error), USAGE)
-    except (ListenError, ConnectError) as error:
+    except (ListenError, ConnectError, TlsError) as error:
         _fail(str(error), UNREACHABLE)
     except ThreadwireError as error:
         _fail(str(error), FAILURE)

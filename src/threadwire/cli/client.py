@@ -34,6 +34,16 @@ Show = Callable[[bytes, bytes, float], None]
 @framing_option("lines; raw for the dialogue")
 @limit_option(limits.CLIENT_TIMEOUT)
 @limit_option(limits.MAX_MESSAGE)
+@click.option(
+    "--ca", metavar="FILE", help="tls://: the authorities to trust.  [default: the system's]"
+)
+@click.option("--cert", metavar="FILE", help="tls://: the certificate to show to the server.")
+@click.option("--key", metavar="FILE", help="tls://: its key.  [default: in the same file]")
+@click.option(
+    "--server-name",
+    metavar="NAME",
+    help="tls://: what the server's certificate has to be for.  [default: the URL's host]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write each reply as a line of JSON.")
 @version_option
 @click.option("--interactive", "-i", is_flag=True, help="A prompt with history and line editing.")
@@ -42,6 +52,10 @@ def client(
     framing: Framing | None,
     timeout: float | None,
     max_message: int | None,
+    ca: str | None,
+    cert: str | None,
+    key: str | None,
+    server_name: str | None,
     as_json: bool,
     interactive: bool,
 ) -> None:
@@ -66,7 +80,16 @@ def client(
     seconds = limits.CLIENT_TIMEOUT.default if timeout is None else timeout
     limit = limits.MAX_MESSAGE.whole if max_message is None else max_message
     show = _show_json if as_json else _show_plain
-    with connect(address, framing=framing, timeout=seconds, max_message=limit) as connection:
+    with connect(
+        address,
+        framing=framing,
+        timeout=seconds,
+        max_message=limit,
+        tls_ca=ca,
+        tls_cert=cert,
+        tls_key=key,
+        server_name=server_name,
+    ) as connection:
         try:
             if interactive:
                 from .interactive import converse

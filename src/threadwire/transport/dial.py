@@ -19,7 +19,7 @@ def dial(address: Address, timeout: float | None) -> Stream:
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     url = str(address)
-    if address.scheme == "fd":
+    if address.scheme in ("fd", "tls+fd"):
         raise ConnectError(url, "a descriptor can be listened on, not connected to")
     if address.scheme == "unix":
         targets: list[tuple[int, object]] = [(socket.AF_UNIX, address.path)]

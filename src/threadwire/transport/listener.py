@@ -23,7 +23,7 @@ _PORT_TRIES = 16  # for one free port on both of localhost's families
 class Listener:
     """One listening socket, in non-blocking mode. Owned by whoever accepts from it."""
 
-    __slots__ = ("_identity", "_kind", "_local", "address", "secure", "shared", "socket")
+    __slots__ = ("_identity", "_kind", "_local", "address", "secure", "shared", "socket", "wanted")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Listener:
         """
         listening.setblocking(False)
         self.socket = listening
+        self.wanted = ""  # the URL that it was asked for by; :func:`listen` sets it
         self.secure = secure
         self.shared = shared
         self.address = socket_address(listening.family, listening.getsockname())
@@ -107,6 +108,11 @@ class Listener:
         """Another process goes on with it: a unix socket's file is not ours to remove."""
         self._identity = None
 
+    def take_charge(self) -> None:
+        """It was another process's, and is ours alone now: a unix socket's file, too."""
+        if self.address.scheme == "unix":
+            self._identity = _file_identity(self.address.path)
+
     def close(self) -> None:
         try:
             # What can no longer be seen or removed is not ours any more.
@@ -123,13 +129,10 @@ def listen(address: Address, backlog: int) -> list[Listener]:
     Raises :class:`~threadwire.ListenError`, having closed what was opened.
     """
     try:
-        if address.scheme == "unix":
-            return [_listen_unix(address.path, backlog)]
-        if address.scheme in ("fd", "tls+fd"):
-            return _adopt(address)
-        if not address.host:
-            return [_listen_everywhere(address, backlog)]
-        return _listen_tcp(address, backlog)
+        listeners = _listen(address, backlog)
+        for listener in listeners:
+            listener.wanted = str(address)
+        return listeners
     except (OSError, UnicodeError) as error:
         if isinstance(error, ListenError):
             raise
@@ -137,6 +140,16 @@ def listen(address: Address, backlog: int) -> list[Listener]:
             raise ListenError(str(address), "the host name is not known") from error
         cause = error if isinstance(error, OSError) else f"not a host name ({error})"
         raise ListenError(str(address), cause) from error
+
+
+def _listen(address: Address, backlog: int) -> list[Listener]:
+    if address.scheme == "unix":
+        return [_listen_unix(address.path, backlog)]
+    if address.scheme in ("fd", "tls+fd"):
+        return _adopt(address)
+    if not address.host:
+        return [_listen_everywhere(address, backlog)]
+    return _listen_tcp(address, backlog)
 
 
 def _listen_everywhere(address: Address, backlog: int) -> Listener:
