@@ -13,7 +13,7 @@ import enum
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -96,31 +96,32 @@ class Server:
         self._reception = Reception(self._handler, self._options, self._rules, self._changed)
         self._engine = self._reception.engine
 
-    def start(self, listeners: Sequence[Listener] = ()) -> Self:
+    def start(self, adopt: Callable[[Address], Sequence[Listener]] | None = None) -> Self:
         """Listen and begin to serve; returns at once. Raises ListenError.
 
-        ``listeners``, which another process has left to us, are listened on instead of the
-        addresses, and the server's from here on.
+        ``adopt`` is asked for each address whether another process has left us listening
+        sockets for it, which are the server's from then on.
         """
-        taken = list(listeners)
         with self._changed:
             if self._phase is not _Phase.NEW:
                 raise UsageError("a server starts once; make another one")
+            listeners: list[Listener] = []
             try:
-                for address in () if listeners else self._wanted:
-                    taken += listen(address, self._options.backlog)
-                for listener in taken:
+                for address in self._wanted:
+                    left = adopt(address) if adopt is not None else ()
+                    listeners += left or listen(address, self._options.backlog)
+                for listener in listeners:
                     listener.set_options(self._options.keepalive, self._options.user_timeout)
-                self._engine.start(taken)
+                self._engine.start(listeners)
             except BaseException as error:
-                for listener in taken:
+                for listener in listeners:
                     listener.close()
                 if isinstance(error, ListenError) or not isinstance(error, OSError | RuntimeError):
                     raise
                 # No descriptors or thread for accepting, though there were some for listening.
                 cause = error if isinstance(error, OSError) else str(error)
                 raise ListenError(str(self._wanted[0]), cause) from error
-            self._listeners = taken
+            self._listeners = listeners
             self._phase = _Phase.SERVING
         if self._certificates is not None:
             self._engine.post(self._watch_certificates)
@@ -300,6 +301,12 @@ class Server:
     def address(self) -> Address:
         """The first of :attr:`addresses`."""
         return self.addresses[0]
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """The listening sockets, as they are; to be handed over, and for nothing else."""
+        with self._changed:
+            return tuple(self._listeners)
 
     @property
     def connections(self) -> tuple[Connection, ...]:
