@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from threadwire import UsageError, limits
-from threadwire.limits import LIMITS, MAX_CLIENTS, MAX_MESSAGE, WRITE_TIMEOUT, Limit
+from threadwire.limits import LIMITS, MAX_CLIENTS, MAX_MESSAGE, OFF, WRITE_TIMEOUT, Limit
 
 every_limit = pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS)
 
@@ -74,9 +74,20 @@ def test_a_limit_that_counts_takes_whole_numbers_alone() -> None:
 
 @every_limit
 def test_what_counts_has_a_whole_default(limit: Limit) -> None:
-    if limit.unit != "seconds":
+    if limit.unit != "seconds" and limit.default != OFF:
         assert limit.whole == limit.default
         assert type(limit.whole) is int
+
+
+@every_limit
+def test_only_an_optional_one_may_be_off(limit: Limit) -> None:
+    if limit.optional:
+        assert limit.check(None) == limit.check(OFF) == OFF
+        assert limit.unit == "seconds" or limit.check_whole(None) > 1e8
+    else:
+        for off in (None, OFF):
+            with pytest.raises(UsageError, match=f"^{limit.name} must be "):
+                limit.check(off)
 
 
 @pytest.fixture
@@ -93,7 +104,8 @@ def allow_descriptors() -> Iterator[Callable[[int], None]]:
 
 
 @pytest.mark.parametrize(
-    ("descriptors", "clients"), [(64, 1), (65, 1), (1024, 960), (10_064, 10_000), (20_000, 10_000)]
+    ("descriptors", "clients"),
+    [(64, 48), (256, 192), (1024, 960), (10_064, 10_000), (20_000, 10_000)],
 )
 def test_max_clients_is_by_default_what_the_descriptors_allow(
     descriptors: int, clients: int, allow_descriptors: Callable[[int], None]

@@ -8,6 +8,7 @@
     │   ├── HandlerError                    a handler that cannot be found or called
     │   └── UnencodableMessage              a message that its framing cannot carry
     ├── ListenError (also OSError)          an address that cannot be listened on
+    │   └── TakeoverError                   an old process whose sockets cannot be taken over
     ├── ConnectError (also OSError)         a server that cannot be reached
     ├── TimeLimitError (also TimeoutError)  something took longer than its named limit
     ├── ConnectionClosed                    the connection has ended; its ``reason`` says why
@@ -45,6 +46,7 @@ __all__ = [
     "MessageTooLarge",
     "ProxyHeaderError",
     "ServerBusy",
+    "TakeoverError",
     "ThreadwireError",
     "TimeLimitError",
     "TlsError",
@@ -147,6 +149,12 @@ class ListenError(_AddressFailure):
     """An ``address`` that cannot be listened on; ``errno`` and ``problem`` say why."""
 
     _doing = "listen on"
+
+
+class TakeoverError(ListenError):
+    """An old process at the path ``address`` whose listening sockets cannot be taken over."""
+
+    _doing = "take over from"
 
 
 class ConnectError(_AddressFailure):

@@ -15,12 +15,14 @@ from .errors import UsageError
 __all__ = [
     "ACCEPT_PAUSE",
     "ACCEPT_RATE",
+    "ANSWER_TIMEOUT",
     "BACKLOG",
     "CLIENT_TIMEOUT",
     "DESCRIPTOR_RESERVE",
     "DRAIN_TIMEOUT",
     "FIRST_BACKOFF",
     "HANDOFF_AFTER",
+    "HANDOVER_TIMEOUT",
     "HANDSHAKE_TIMEOUT",
     "HIGH_WATER",
     "IDLE_TIMEOUT",
@@ -424,6 +426,22 @@ SPARE_SECONDS = Limit(
     0.0,
     "How long a thread without a client waits for one before it ends.",
     "keeps a busy server from starting threads, and an idle one from keeping them",
+)
+HANDOVER_TIMEOUT = Limit(
+    "handover_timeout",
+    "seconds",
+    60.0,
+    0.1,
+    "How long a new process may hold the listening sockets before it says that it serves.",
+    "time to load a large program; meanwhile no other one can take over",
+)
+ANSWER_TIMEOUT = Limit(
+    "answer_timeout",
+    "seconds",
+    10.0,
+    0.1,
+    "How long a new process waits for the old one's answers.",
+    "an answer takes milliseconds; from a process that is stuck none will come",
 )
 RELOAD_INTERVAL = Limit(
     "reload_interval",
