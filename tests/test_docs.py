@@ -29,13 +29,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 
 import threadwire
 from threadwire import events, limits
-from threadwire.units import format_duration, format_size
+from threadwire.cli import command as main_command
+from threadwire.cli.configuration import Sources
+from threadwire.kinds import BOOLEAN
+from threadwire.settings import SETTINGS, Setting, setting_of
 
-from .support import PATIENCE, eventually, run, served
+from .support import PATIENCE, eventually, served
 
 ROOT = Path(__file__).parent.parent
 EXERCISE = Path(__file__).parent / "exercise"
@@ -247,9 +251,9 @@ def _anchors(page: Path) -> set[str]:
 # The reference of the command.
 
 
-def _section(title: str) -> str:
-    """What docs/command.md says under a heading, up to the next of the same level or above."""
-    page = (ROOT / "docs" / "command.md").read_text()
+def _section(title: str, name: str = "command.md") -> str:
+    """What a page says under a heading, up to the next of the same level or above."""
+    page = (ROOT / "docs" / name).read_text()
     heading = re.search(rf"(?m)^(#+) {re.escape(title)}$", page)
     assert heading is not None, f"no heading {title!r}"
     return re.split(rf"(?m)^#{{1,{len(heading[1])}}} ", page[heading.end() :])[0]
@@ -272,10 +276,10 @@ def _in_code(text: str) -> list[str]:
 
 @pytest.mark.parametrize("command", ["serve", "client"])
 def test_every_option_is_in_the_page(command: str) -> None:
-    help_text = run(command, "--help").stdout.partition("Options:")[2]
-    options = set(re.findall(r"(?m)^ +(-\w)(?:,|  )", help_text))
-    options |= set(re.findall(r"(?m)^ +(?:-\w, )?(--[\w-]+)", help_text))
-    options |= set(re.findall(r"(?m)^ +--[\w-]+ / (--[\w-]+)", help_text))
+    options = {"-h", "--help"}
+    for parameter in main_command.commands[command].params:
+        if isinstance(parameter, click.Option):
+            options |= {*parameter.opts, *parameter.secondary_opts}
     assert {"-h", "--help", "--framing"} <= options
     told = set()
     for row in _rows(_section(f"Options of {command}")):
@@ -283,26 +287,70 @@ def test_every_option_is_in_the_page(command: str) -> None:
     assert told == options
 
 
-def test_the_limits_defaults_are_in_the_page() -> None:
-    page = _section("Options of serve") + _section("Options of client")
-    for limit in (
-        limits.MAX_MESSAGE,
-        limits.MAX_CLIENTS,
-        limits.BACKLOG,
-        limits.WRITE_TIMEOUT,
-        limits.DRAIN_TIMEOUT,
-        limits.CLIENT_TIMEOUT,
-    ):
-        option = f"`--{limit.name.replace('_', '-')} "
-        rows = [row for row in _rows(page) if option in row[0]]
-        assert rows, option
-        assert all(row[1].startswith(_default(limit)) for row in rows), option
+@pytest.mark.parametrize("name", ["timeout", "max_message"])
+def test_the_clients_limits_are_in_the_page_as_they_are_declared(name: str) -> None:
+    setting = setting_of(limits.LIMITS[name])
+    # A line that the client sends is limited by it as well.
+    help_text = setting.help.partition(";")[0] if name == "max_message" else setting.help
+    _check_option(setting._replace(help=help_text), _rows(_section("Options of client")))
 
 
-def _default(limit: limits.Limit) -> str:
-    if limit.unit == "seconds":
-        return format_duration(limit.default)
-    return format_size(limit.whole) if limit.unit == "bytes" else f"{limit.whole:,}"
+@pytest.mark.parametrize("name", [n for n, setting in SETTINGS.items() if not setting.argument])
+def test_every_setting_is_an_option_in_the_page_as_it_is_declared(name: str) -> None:
+    _check_option(SETTINGS[name], _rows(_section("Options of serve")))
+
+
+def _check_option(setting: Setting, rows: list[list[str]]) -> None:
+    """Its row has the declared form and default, and begins with the declared help."""
+    (row,) = [row for row in rows if re.search(rf"`{setting.option}[ `]", row[0])]
+    form = f"`{setting.option} {setting.metavar}`"
+    if setting.kind is BOOLEAN:
+        form = f"`{setting.option}` / `--no-{setting.option[2:]}`"
+    if setting.short:
+        form = f"`{setting.short}`, {form}"
+    default = setting.default_text
+    if setting.kind is BOOLEAN:
+        default = setting.option if setting.default else f"--no-{setting.option[2:]}"
+    assert [cell.replace("`", "") for cell in row[:2]] == [
+        _cell(form).replace("`", ""),
+        _cell(default),
+    ]
+    assert row[2].startswith(_cell(setting.help))
+    assert ("several times" in row[2]) == setting.many
+
+
+@pytest.mark.parametrize("group", dict.fromkeys(setting.group for setting in SETTINGS.values()))
+def test_every_setting_is_in_the_page_of_configuration_as_it_is_declared(group: str) -> None:
+    declared = [_described(setting) for setting in SETTINGS.values() if setting.group == group]
+    lines = re.findall(r"(?m)^\| `.*$", _section(group, "configuration.md"))
+    assert lines == declared
+
+
+def _described(setting: Setting) -> str:
+    value = f"{setting.metavar}, several" if setting.many else setting.metavar
+    cells = [
+        f"`{setting.name}`",
+        value,
+        setting.default_text,
+        "yes" if setting.reloadable else "",
+        setting.help,
+        setting.reason,
+    ]
+    return re.sub(" +", " ", f"| {' | '.join(map(_cell, cells))} |")
+
+
+def _cell(text: str) -> str:
+    """As it stands in a table's cell."""
+    return text.replace("|", r"\|")
+
+
+def test_the_files_that_the_pages_show_are_right(directory: Path) -> None:
+    files = [block for block in _blocks() if block.words[0] == "toml"]
+    assert files
+    for block in files:
+        (directory / "shown.toml").write_text(block.text)
+        _, problems = Sources({}, str(directory / "shown.toml"), {}).read()
+        assert problems == [], f"{block.page.name}, line {block.line}"
 
 
 def test_every_event_is_in_the_page_with_its_fields() -> None:
@@ -315,6 +363,8 @@ def test_every_event_is_in_the_page_with_its_fields() -> None:
             and call.func.id == "emit"
         ):
             level, name = call.args
+            if isinstance(level, ast.IfExp):  # the ordinary case stands first
+                level = level.body
             assert isinstance(level, ast.Attribute)
             assert isinstance(name, ast.Constant)
             fields = [k.arg for k in call.keywords if k.arg != "exception"]

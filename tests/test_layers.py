@@ -21,7 +21,7 @@ LAYERS = [
     {"errors", "value", "_version", "clock"},
     {"units", "limits", "address", "networks", "reports", "rules"},
     {"framing", "proxy_protocol"},
-    {"transport", "activation"},
+    {"transport", "activation", "certificates"},
     {"notify", "handover"},
     {"events", "incoming", "outgoing", "ownership", "connection", "handler", "engine"},
     {"options"},
@@ -32,7 +32,7 @@ LAYERS = [
     {"pool"},
     {"client"},
     {"__init__"},
-    {"cli"},
+    {"cli", "testing"},
     {"__main__"},
 ]
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}

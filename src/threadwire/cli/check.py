@@ -1,4 +1,4 @@
-"""``threadwire check``: what the machine gives a server, and what to change."""
+"""``threadwire check``: what the machine gives a server, and whether its settings are right."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import version_option
+from ..errors import UsageError
+from .options import config_option, version_option
 
 if TYPE_CHECKING:
     from ..machine import Advice, Fact
@@ -17,18 +18,33 @@ TO_CHANGE = 1
 
 
 @click.command(short_help="Tell what this machine gives a server, and what to change.")
+@config_option
+@click.option("--show", is_flag=True, help="Tell every setting's value, and where it is from.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if there is something to change.")
 @version_option
-def check(as_json: bool, strict: bool) -> int:
+def check(config: str | None, show: bool, as_json: bool, strict: bool) -> int:
     """Tell what this machine and this installation give a server, a fact a line.
 
     Where a server with the default limits would be better off with a change, the lines
     marked with "!" say why and what; one of the commands below them is enough. Run it as
     the server will run: as the same user, in the same shell, container or systemd unit.
 
-    --json writes {"ok", "facts": [{"name", "value", "advice"}]}.
+    With --config FILE it tells instead whether "threadwire serve --config FILE" could begin
+    to serve, and if not, all that is wrong; the handler is imported for that, but nothing is
+    started. With --show it tells the value of every setting.
+
+    --json writes {"ok", "facts": [{"name", "value", "advice"}]}; with --config {"ok",
+    "problems"}; with --show {"settings": [{"name", "value", "unit", "source"}]}.
     """
+    if show or config is not None:
+        if strict:
+            raise UsageError("--strict is about the machine, --config and --show about settings")
+        from .check_settings import show_settings, validate
+
+        if show or config is None:
+            return show_settings(config, as_json=as_json)
+        return validate(config, as_json=as_json)
     from ..machine import look, report
 
     facts = report(look())

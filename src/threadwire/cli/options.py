@@ -1,20 +1,22 @@
-"""Option types and options that several commands share."""
+"""Option types and options that several commands share, and those that settings are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from .._version import __version__
-from ..address import parse_address
 from ..errors import UsageError
-from ..framing import SPEC_HELP, parse_framing
+from ..kinds import BOOLEAN, FRAMING
 from ..limits import Limit
-from ..units import format_duration, format_size, parse_duration, parse_size
+from ..settings import SETTINGS, Setting, setting_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+_ALL = tuple(SETTINGS.values())
 
 
 if TYPE_CHECKING:
@@ -39,44 +41,115 @@ class Parsed(_Parameter):
             return self.fail(str(error), param, ctx)
 
 
-ADDRESS = Parsed("url", parse_address)
-FRAMING = Parsed("spec", parse_framing)
-
-
 version_option = click.version_option(__version__, prog_name="threadwire")
 
+config_option = click.option(
+    "--config",
+    metavar="FILE",
+    help="A TOML file with settings, which go before those in ./threadwire.toml.",
+)
 
-def limit_option(limit: Limit, *, shown: str | None = None) -> Callable[[_F], _F]:
+
+def limit_option(limit: Limit) -> Callable[[_F], _F]:
     """``--name`` for a limit; type, default and help come from its declaration."""
-    option = "--" + limit.name.replace("_", "-")
-
-    def parse(text: str) -> float:
-        if limit.unit == "seconds":
-            return limit.check(parse_duration(text))
-        if limit.unit == "bytes":
-            return limit.check_whole(parse_size(text))
-        if not (text.isascii() and text.isdigit()):
-            raise UsageError(f"{limit.name} must be a whole number, not {text!r}")
-        return limit.check_whole(int(text))
-
-    kind = {"seconds": "duration", "bytes": "size", "count": "number"}[limit.unit]
-    if shown is None:
-        shown = {
-            "seconds": lambda: format_duration(limit.default),
-            "bytes": lambda: format_size(limit.whole),
-            "count": lambda: f"{limit.whole:,}",
-        }[limit.unit]()
+    setting = setting_of(limit)
     return click.option(
-        option,
-        limit.name,
-        type=Parsed(kind, parse),
-        help=f"{limit.help}  [default: {shown}]",
+        setting.option,
+        setting.name,
+        type=Parsed(setting.metavar.lower(), setting.parse),
+        help=_help(setting),
     )
 
 
 def framing_option(default: str) -> Callable[[_F], _F]:
     return click.option(
         "--framing",
-        type=FRAMING,
-        help=f"How messages lie in the stream: {SPEC_HELP}.  [default: {default}]",
+        type=Parsed(FRAMING.metavar.lower(), FRAMING.parse),
+        help=f"{SETTINGS['framing'].help}  [default: {default}]",
     )
+
+
+# Settings. Their options take text as it is; it is read together with the other sources'.
+
+
+class GroupedOption(click.Option):
+    """An option that stands below a heading of its own in the help text."""
+
+    def __init__(self, *arguments: Any, group: str, **fields: Any) -> None:
+        super().__init__(*arguments, **fields)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command with many options, below headings in its help text."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {setting.group: [] for setting in _ALL}
+        groups[_OTHERS] = []
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option):
+                record = parameter.get_help_record(ctx)
+                if record is not None:
+                    groups[getattr(parameter, "group", _OTHERS)].append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(_even(records))
+
+
+_OTHERS = "Other options"
+_COLUMN = 30  # where click goes to the next line
+
+
+def _even(records: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """With the first column as wide as in all other groups."""
+    (first, text), *others = records
+    return [(first.ljust(_COLUMN), text), *others]
+
+
+def setting_options(function: _F) -> _F:
+    """An option, or the argument, for every setting."""
+    for setting in reversed(_ALL):
+        function = _setting_option(setting)(function)
+    return function
+
+
+def _setting_option(setting: Setting) -> Callable[[_F], _F]:
+    if setting.argument:
+        return click.argument(setting.name, metavar=f"[{setting.metavar}]", required=False)
+    names = [setting.option, setting.name]
+    form: dict[str, Any] = {"metavar": setting.metavar}
+    if setting.kind is BOOLEAN:
+        names[0] += f"/--no-{setting.option[2:]}"
+        form = {"default": None}
+    if setting.short:
+        names.insert(0, setting.short)
+    return click.option(
+        *names,
+        cls=GroupedOption,
+        group=setting.group,
+        multiple=setting.many,
+        help=_help(setting),
+        **form,
+    )
+
+
+def _help(setting: Setting) -> str:
+    default = setting.default_text
+    if setting.kind is BOOLEAN:
+        default = setting.option if setting.default else f"--no-{setting.option[2:]}"
+    parts = [f"default: {default}"]
+    if setting.optional and default != "off":
+        parts.append("may be off")
+    if setting.many:
+        parts.append("may be given several times")
+    return f"{setting.help}  [{'; '.join(parts)}]"
+
+
+def given_settings(ctx: click.Context) -> dict[str, Any]:
+    """The settings that stand on the command line."""
+    given: dict[str, Any] = {}
+    for name, setting in SETTINGS.items():
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            value = ctx.params[name]
+            given[name] = list(value) if setting.many else value
+    return given

@@ -5,106 +5,154 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from .. import limits
-from ..address import Address, parse_address
+from .. import events
 from ..engine import on_one_core
-from ..errors import UsageError
+from ..errors import HandlerError, UsageError
 from ..framing import Auto, Framing, Lines
 from ..reversing import reverse, reverse_text
-from ..server import Server, serve_until_signal
+from ..server import Server
+from ..serving import serve_until_signal
+from ..settings import SETTINGS
 from . import logs
+from .capacity import Capacity, make_room
+from .configuration import Configuration, ConfigurationError, Sources
 from .load import load_handler
-from .options import ADDRESS, framing_option, limit_option, version_option
-
-DEFAULT_LISTEN = "tcp://localhost:12345"
-CUT = 4
-
-
-@click.command(short_help="Serve a handler; the reversing one when none is named.")
-@click.argument("handler", metavar="[MODULE:HANDLER]", required=False)
-@click.option(
-    "--listen",
-    "-l",
-    "addresses",
-    type=ADDRESS,
-    multiple=True,
-    metavar="URL",
-    help="Where to listen; may be given several times. tcp://HOST:PORT, tcp://:PORT for all "
-    "interfaces, unix:///PATH, fd://NUMBER; port 0 takes a free one, which is printed.  "
-    f"[default: {DEFAULT_LISTEN}]",
+from .options import (
+    GroupedCommand,
+    GroupedOption,
+    config_option,
+    given_settings,
+    setting_options,
+    version_option,
 )
-@framing_option("lines; auto for the reversing handler")
-@click.option("--text", is_flag=True, help="Reverse UTF-8 by character instead of bytes.")
-@limit_option(limits.MAX_MESSAGE)
-@limit_option(limits.MAX_CLIENTS, shown=f"{limits.default_max_clients():,}")
-@limit_option(limits.BACKLOG)
-@limit_option(limits.WRITE_TIMEOUT)
-@limit_option(limits.DRAIN_TIMEOUT)
-@limit_option(limits.HANDOFF_AFTER)
-@limit_option(limits.SWITCH_INTERVAL)
+
+WRONG, CUT = 2, 4
+
+
+@click.command(
+    cls=GroupedCommand, short_help="Serve a handler; the reversing one when none is named."
+)
+@setting_options
 @click.option(
-    "--pin/--no-pin",
-    default=True,
-    help="Whether the serving threads share one core; with the interpreter's lock that is faster "
-    "by far. What a handler itself starts inherits the core.  [default: --pin]",
+    "-v",
+    "--verbose",
+    cls=GroupedOption,
+    group="Logging",
+    count=True,
+    help="Log every message too; as --log-level debug.",
 )
 @click.option(
-    "--log-format",
-    type=click.Choice(["human", "json"]),
-    default="human",
-    show_default=True,
-    help="How log lines, on standard error, are written.",
+    "-q",
+    "--quiet",
+    cls=GroupedOption,
+    group="Logging",
+    count=True,
+    help="Log warnings and errors alone; twice: errors alone.",
 )
+@config_option
 @version_option
-@click.option("-v", "--verbose", count=True, help="Log every message too.")
-@click.option("-q", "--quiet", count=True, help="Log warnings alone; twice: errors alone.")
-def serve(
-    handler: str | None,
-    addresses: tuple[Address, ...],
-    framing: Framing | None,
-    text: bool,
-    pin: bool,
-    log_format: str,
-    verbose: int,
-    quiet: int,
-    **given_limits: Any,
-) -> int:
+@click.pass_context
+def serve(ctx: click.Context, /, config: str | None, verbose: int, quiet: int, **_: Any) -> int:
     """Serve HANDLER, a function of the module MODULE, found from the current directory.
 
     A handler takes a message (bytes) and returns the reply; it may block as long as it
     likes: its client then has a thread of its own, and no other one waits. When none is
     named, the service is the classic exercise's: every message comes back reversed.
 
+    What may be given as an option may also stand in the environment, as THREADWIRE_MAX_CLIENTS
+    for --max-clients, or in a TOML file, as max_clients below [serve]. An option goes before a
+    variable, that before the file given with --config, and that before ./threadwire.toml.
+
     Connections and errors are logged to standard error, a line each. SIGINT and SIGTERM
     stop it: begun messages are finished, within --drain-timeout; a second signal cuts them.
     """
-    if handler is not None and text:
-        raise UsageError("--text belongs to the reversing handler; it cannot go with a named one")
-    if handler is None:
-        function: Any = reverse_text() if text else reverse
-        framing = framing or Auto()
-    else:
-        function = load_handler(handler)
-        framing = framing or Lines()
-    options = {name: value for name, value in given_limits.items() if value is not None}
-    sys.setswitchinterval(options.pop("switch_interval", limits.SWITCH_INTERVAL.default))
-    server = Server(
-        function,
-        *(addresses or (parse_address(DEFAULT_LISTEN),)),
-        framing=framing,
-        pin=pin,
-        **options,
-    )
-    writer = logs.configure(_level(verbose, quiet), log_format, on_one_core() if pin else None)
+    options = given_settings(ctx)
+    if verbose or quiet:
+        if "log_level" in options:
+            raise UsageError("--log-level says what -v and -q do: give one of them")
+        options["log_level"] = _level(verbose, quiet)
     try:
-        report = serve_until_signal(server, lambda s: _announce(s, log_format))
+        configuration = Sources(options, config).load()
+    except ConfigurationError as error:
+        complain(error.problems)
+        return WRONG
+    sys.setswitchinterval(configuration["switch_interval"])
+    # Before the log is set up, since a program may set up its own when it is imported.
+    handler = find_handler(configuration)
+    log_format = configuration["log_format"]
+    writer = logs.configure(
+        logging.getLevelNamesMapping()[configuration["log_level"].upper()],
+        log_format,
+        on_one_core() if configuration["pin"] else None,
+    )
+    room = make_room(configuration["max_clients"])
+
+    def when_listening(server: Server) -> None:
+        _tell_capacity(room, asked=configuration.is_given("max_clients"))
+        _announce(server, log_format)
+
+    try:
+        server = make_server(configuration, handler, room.max_clients)
+        report = serve_until_signal(server, when_listening)
     finally:
         writer.close()
     return CUT if report.cut else 0
+
+
+def make_server(configuration: Configuration, handler: Any, room: int | None = None) -> Server:
+    """The server that is configured, not started; ``room`` is for how many clients there is.
+
+    Raises UsageError.
+    """
+    options = configuration.keywords()
+    if room is not None and "max_clients" in options:
+        options["max_clients"] = room
+    options["pin"] = configuration["pin"]  # a Server's default is another one
+    options["framing"] = framing_of(configuration)
+    return Server(handler, *configuration["listen"], **options)
+
+
+def framing_of(configuration: Configuration) -> Framing:
+    """The framing, which is by default the handler's affair."""
+    framing: Framing | None = configuration["framing"]
+    return framing or (Auto() if configuration["handler"] is None else Lines())
+
+
+def find_handler(configuration: Configuration) -> Any:
+    """The function that serves. Raises UsageError."""
+    name = configuration["handler"]
+    if name is None:
+        return reverse_text() if configuration["text"] else reverse
+    if configuration["text"]:
+        raise UsageError(
+            f"{configuration.origin('text')} belongs to the reversing handler; "
+            f"it cannot go with a named one, {name}"
+        )
+    try:
+        return load_handler(name)
+    except HandlerError as error:
+        origin = configuration.origin("handler")
+        if origin == SETTINGS["handler"].option:
+            raise
+        raise HandlerError(f"{origin}: {error}") from error
+
+
+def complain(problems: Sequence[str]) -> None:
+    """Write a line for each on standard error."""
+    for problem in problems:
+        click.echo(f"threadwire: {' '.join(problem.split())}", err=True)
+
+
+def _tell_capacity(room: Capacity, *, asked: bool) -> None:
+    if asked and room.max_clients < room.wanted:
+        events.capacity_short(room.max_clients, room.descriptors, room.wanted)
+    else:
+        events.capacity(room.max_clients, room.descriptors)
 
 
 def _announce(server: Server, log_format: str) -> None:
@@ -116,6 +164,6 @@ def _announce(server: Server, log_format: str) -> None:
         click.echo(f"threadwire: listening on {', '.join(urls)} (framing: {server.framing})")
 
 
-def _level(verbose: int, quiet: int) -> int:
-    steps = [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR]
+def _level(verbose: int, quiet: int) -> str:
+    steps = ["debug", "info", "warning", "error"]
     return steps[max(0, min(len(steps) - 1, 1 - min(verbose, 1) + quiet))]
