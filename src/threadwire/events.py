@@ -212,6 +212,11 @@ def certificates_reloaded(names: str, days_left: float) -> None:
     emit(logging.INFO, "certificates-reloaded", names=names, days_left=round(days_left, 1))
 
 
+def reloaded(changed: str, needs_restart: str) -> None:
+    level = logging.WARNING if needs_restart else logging.INFO
+    emit(level, "reloaded", changed=changed, needs_restart=needs_restart)
+
+
 def reload_failed(error: Exception) -> None:
     emit(logging.ERROR, "reload-failed", error=type(error).__name__, detail=error)
 
@@ -279,6 +284,15 @@ def stopped(finished: int, cut: int, dismissed: int, refused: int) -> None:
         dismissed=dismissed,
         refused=refused,
     )
+
+
+def handover(what: str, detail: str) -> None:
+    level = logging.INFO if what in ("taken", "taken-over") else logging.WARNING
+    emit(level, "handover", what=what, detail=detail)
+
+
+def notify_failed(error: Exception) -> None:
+    emit(logging.WARNING, "notify-failed", error=type(error).__name__, detail=error)
 
 
 def suspended(connections: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +12,12 @@ from typing import Any
 import click
 
 from .. import events
+from ..address import Address
 from ..engine import on_one_core
 from ..errors import HandlerError, UsageError
 from ..framing import Auto, Framing, Lines
 from ..reversing import reverse, reverse_text
 from ..server import Server
-from ..serving import serve_until_signal
 from ..settings import SETTINGS
 from . import logs
 from .capacity import Capacity, make_room
@@ -30,6 +31,8 @@ from .options import (
     setting_options,
     version_option,
 )
+from .reloading import Reloader
+from .service import Service
 
 WRONG, CUT = 2, 4
 
@@ -70,14 +73,17 @@ def serve(ctx: click.Context, /, config: str | None, verbose: int, quiet: int, *
 
     Connections and errors are logged to standard error, a line each. SIGINT and SIGTERM
     stop it: begun messages are finished, within --drain-timeout; a second signal cuts them.
+    SIGHUP has files, variables and certificates read anew. Started by systemd for a socket,
+    it listens on that one.
     """
     options = given_settings(ctx)
     if verbose or quiet:
         if "log_level" in options:
             raise UsageError("--log-level says what -v and -q do: give one of them")
         options["log_level"] = _level(verbose, quiet)
+    sources = Sources(options, config)
     try:
-        configuration = Sources(options, config).load()
+        configuration = sources.load()
     except ConfigurationError as error:
         complain(error.problems)
         return WRONG
@@ -98,7 +104,9 @@ def serve(ctx: click.Context, /, config: str | None, verbose: int, quiet: int, *
 
     try:
         server = make_server(configuration, handler, room.max_clients)
-        report = serve_until_signal(server, when_listening)
+        reloader = Reloader(server, sources, configuration)
+        service = Service(server, configuration["takeover"], reloader.reload, when_listening)
+        report = service.run()
     finally:
         writer.close()
     return CUT if report.cut else 0
@@ -114,7 +122,19 @@ def make_server(configuration: Configuration, handler: Any, room: int | None = N
         options["max_clients"] = room
     options["pin"] = configuration["pin"]  # a Server's default is another one
     options["framing"] = framing_of(configuration)
-    return Server(handler, *configuration["listen"], **options)
+    return Server(handler, *_addresses(configuration), **options)
+
+
+def _addresses(configuration: Configuration) -> Sequence[Address]:
+    """Where to listen: what is said, or else what the process was started with."""
+    if "LISTEN_FDS" in os.environ:
+        from ..activation import inherited
+
+        passed = inherited()  # nobody that we start gets them, too
+        if passed and not configuration.is_given("listen"):
+            return [Address("fd", port=fd) for fd, _ in passed]
+    addresses: Sequence[Address] = configuration["listen"]
+    return addresses
 
 
 def framing_of(configuration: Configuration) -> Framing:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .. import events
 from ..address import Address
-from ..handover import Handed, Offer, Taken, take
 from ..notify import Heartbeat, Notifier
 from ..reports import CloseReport
 from ..server import Server
 from ..serving import serve_until_signal
 from ..transport import Listener
+
+if TYPE_CHECKING:  # most services are never handed over
+    from ..handover import Offer, Taken
 
 __all__ = ["Service"]
 
@@ -52,9 +55,12 @@ class Service:
 
     def run(self) -> CloseReport:
         """Raises ListenError, also if the old process cannot be taken over from."""
-        path = self._takeover
         with contextlib.ExitStack() as stack:
-            old = None if path is None else take(path)
+            old: Taken | None = None
+            if self._takeover is not None:
+                from ..handover import take
+
+                old = take(self._takeover)
             if old is not None:
                 stack.enter_context(old)
             stack.callback(self._stop)
@@ -76,6 +82,8 @@ class Service:
                 listener.take_charge()
             events.handover("taken-over", f"from process {old.pid}")
         if self._takeover is not None:
+            from ..handover import Handed, Offer
+
             handed = [Handed(li.wanted, li.socket, {}) for li in server.listeners]
             self._offer = Offer(
                 self._takeover,
