@@ -553,7 +553,7 @@ def test_what_watched_all_records_before_us_goes_on_seeing_them(watched: bool) -
         from threadwire import events
         from threadwire.cli import logs
         writer = logs.configure(logging.INFO, "human")
-        events.stopped(1, 0)
+        events.stopped(1, 0, 0, 0)
         writer.close()
         """
     done = subprocess.run(
@@ -564,7 +564,7 @@ def test_what_watched_all_records_before_us_goes_on_seeing_them(watched: bool) -
         check=True,
     )
     assert done.stdout == "seen stopped\n" * watched
-    assert done.stderr.endswith(" INFO stopped finished=1 cut=0\n")
+    assert done.stderr.endswith(" INFO stopped finished=1 cut=0 dismissed=0 refused=0\n")
 
 
 def test_an_event_that_cannot_be_formatted_is_reported_not_raised(
