@@ -146,7 +146,7 @@ MAX_CLIENTS = Limit(
     "count",
     10_000,
     1,
-    "How many clients are served at once; further ones wait in the backlog.",
+    "How many clients are served at once; further ones wait, or are refused (overload).",
     "bounds threads and memory; less where the descriptor limit allows less",
 )
 MAX_CLIENTS_PER_IP = Limit(

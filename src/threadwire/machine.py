@@ -23,7 +23,7 @@ from .limits import (
     MAX_MESSAGE,
     MAX_THREADS,
     SWITCH_INTERVAL,
-    default_max_clients,
+    clients_for,
 )
 from .transport.poller import TWIN
 from .units import format_duration, format_size
@@ -32,7 +32,6 @@ __all__ = ["Advice", "Change", "Fact", "Machine", "look", "report"]
 
 # What a server has beside its clients', generously.
 _OTHER_THREADS = 24
-_OTHER_DESCRIPTORS = 256
 
 # What is recommended: enough for handlers' own files and threads, too, and for other programs.
 _DESCRIPTORS = 65_536
@@ -125,7 +124,7 @@ def look(root: str = "/") -> Machine:
         switch_interval=sys.getswitchinterval(),
         descriptors=soft,
         most_descriptors=hard,
-        max_clients=default_max_clients(),
+        max_clients=int(min(MAX_CLIENTS.whole, clients_for(hard))),
         somaxconn=system.number("proc/sys/net/core/somaxconn"),
         syn_backlog=system.number("proc/sys/net/ipv4/tcp_max_syn_backlog"),
         syn_cookies=system.number("proc/sys/net/ipv4/tcp_syncookies"),
@@ -221,8 +220,8 @@ def _memory() -> int | None:
 # Judging.
 
 _BY_ROOT = "as root"
-_IN_UNIT = "in its systemd unit"
 _IN_SHELL = "in the shell that starts the server"
+_IN_UNIT = "in its systemd unit"
 
 
 def report(machine: Machine) -> tuple[Fact, ...]:
@@ -302,21 +301,18 @@ def _switch_interval(machine: Machine) -> Fact:
 
 
 def _descriptors(machine: Machine) -> Fact:
-    value = (
-        f"{_count(machine.descriptors)}, hard limit {_count(machine.most_descriptors)}: "
-        f"room for {machine.max_clients:,} clients"
-    )
+    value = _count(machine.descriptors)
+    if machine.most_descriptors > machine.descriptors:
+        value += f"; serve raises them as far as it needs, up to {_count(machine.most_descriptors)}"
     if machine.max_clients >= MAX_CLIENTS.whole:
         return Fact("descriptors", value)
-    if machine.most_descriptors >= MAX_CLIENTS.whole + _OTHER_DESCRIPTORS:
-        allowed = int(min(_DESCRIPTORS, machine.most_descriptors))
-        change = Change(f"ulimit -n {allowed}", _IN_SHELL)
-    else:
-        where = "in /etc/security/limits.conf; log in again"
-        change = Change(f"* - nofile {_DESCRIPTORS}", where)
+    where = "in /etc/security/limits.conf; log in again"
+    changes = (
+        Change(f"* - nofile {_DESCRIPTORS}", where),
+        Change(f"LimitNOFILE={_DESCRIPTORS}", _IN_UNIT),
+    )
     why = f"Only {machine.max_clients:,} of {MAX_CLIENTS.whole:,} clients are served at once"
-    in_unit = Change(f"LimitNOFILE={_DESCRIPTORS}", _IN_UNIT)
-    return Fact("descriptors", value, Advice(f"{why}, the others wait", (change, in_unit)))
+    return Fact("descriptors", value, Advice(f"{why}, the others wait", changes))
 
 
 def _backlog(machine: Machine) -> Fact:
