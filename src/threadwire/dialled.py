@@ -31,6 +31,7 @@ from .errors import (
     ServerBusy,
     ThreadwireError,
     TimeLimitError,
+    TlsError,
     UsageError,
 )
 from .framing import BytesLike, Framing, require_bytes
@@ -308,7 +309,7 @@ class Client:
                         raise ConnectionClosed(by)
                     if not self._read(deadline):
                         raise TimeLimitError(what, seconds or 0.0)
-            except FramingError:
+            except (FramingError, TlsError):
                 self.close()
                 raise
             except OSError as error:
@@ -357,7 +358,7 @@ class Client:
                 else:
                     ended = True
                     self._codec.end()
-        except (FramingError, OSError):
+        except (FramingError, OSError, TlsError):
             return None  # what has broken the connection is told
 
     def _reusable(self) -> bool:

@@ -24,12 +24,15 @@ lock, so whoever makes a connection change hands either sees what was noted or i
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .errors import CloseReason, ConnectionClosed, TimeLimitError
+from .errors import CloseReason, ConnectionClosed, TimeLimitError, TlsError
 from .framing import Codec
 from .outgoing import Outgoing
 from .rules import Rules
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from .proxy_protocol import ProxyHeader
 
 __all__ = ["Home", "Owned"]
+
+_RESET = struct.pack("ii", 1, 0)  # linger no time at all
 
 
 class Home(Protocol):
@@ -172,6 +177,8 @@ class Owned(Outgoing):
             self._aborted = True
             if self._released:
                 return
+            if reason is CloseReason.WRITE_TIMEOUT:
+                self._forget_unsent()
             self._stream.shutdown()
         self._home.attend(self)
 
@@ -260,6 +267,9 @@ class Owned(Outgoing):
             # Part of it may have gone out: the stream is of no more use.
             if isinstance(error, TimeLimitError):
                 self.abort(CloseReason.WRITE_TIMEOUT)
+            elif isinstance(error, TlsError):
+                self._violation = error
+                self.abort(CloseReason.TLS_ERROR)
             elif isinstance(error, OSError):
                 self.abort(CloseReason.PEER_RESET)
             else:  # a sender was interrupted, as by KeyboardInterrupt
@@ -275,6 +285,15 @@ class Owned(Outgoing):
         self._quick = False
         if self._close_reason is None:
             self._close_reason = reason
+
+    def _forget_unsent(self) -> None:
+        """Have the closing reset it: the system would keep for minutes what nobody reads.
+
+        That may be megabytes, and nobody counts them. Nor is half a reply followed by an end
+        that looks like the reply's.
+        """
+        with contextlib.suppress(OSError):  # not connected any more
+            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def _deafen(self) -> None:
         self._deaf = True

@@ -28,7 +28,8 @@ ClientAuth: TypeAlias = Literal["required", "optional"]
 
 _LARGEST: Final = 16 << 20  # bytes; the authorities of the whole world are a quarter of one MiB
 _PRIVATE_KEY: Final = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
-_MISMATCH: Final = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}
+# The last one means: no certificate for a key of this kind.
+_MISMATCH: Final = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 _READ_BY_OTHERS: Final = stat.S_IRGRP | stat.S_IROTH
 _COMMON_OPTIONS: Final = ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
 

@@ -33,6 +33,7 @@ import threading
 from typing import Final
 
 from ..errors import TlsError, UsageError
+from .client_hello import MOST_HELLO, asked_name
 from .tls_info import TlsInfo
 from .tls_problem import HUNG_UP, NOT_TLS, explain
 from .tls_records import ALERT, HANDSHAKE, RecordBoundaries
@@ -48,8 +49,6 @@ _MOST_ANSWERS: Final = 1 << 16
 # Plaintext that waits for the peer to finish a handshake message it has begun.
 _MOST_UNSEALED: Final = 1 << 20
 
-_SERVER_NAME: Final = "threadwire_server_name"
-
 
 class Tls:
     """One connection's TLS.
@@ -62,8 +61,7 @@ class Tls:
         For a client: the host name, or IP address, that the server's certificate has to be
         for, and that the server is asked for.
 
-    A wrong argument raises :class:`~threadwire.UsageError`. A server's context that has no
-    ``sni_callback`` is given one, to learn :attr:`TlsInfo.server_name`; it refuses nobody.
+    A wrong argument raises :class:`~threadwire.UsageError`.
 
     Any thread may look at these, which change with the calls below:
 
@@ -77,19 +75,20 @@ class Tls:
     closing
         We have: :meth:`take_end` was called.
     failure
-        The :class:`~threadwire.TlsError` after which nothing can be received or sent.
+        The :class:`~threadwire.TlsError` after which nothing can be received or sent. Look
+        at it after each ``open`` that has returned something, as at ``ended``.
     info
         The :class:`TlsInfo`; ``None`` until the handshake is complete.
     """
 
     __slots__ = (
         "_early",
+        "_hello",
         "_incoming",
         "_lock",
         "_object",
         "_outgoing",
         "_records",
-        "_started",
         "_unsealed",
         "_unsealed_bytes",
         "begun",
@@ -104,8 +103,6 @@ class Tls:
         self, context: ssl.SSLContext, *, server_side: bool, server_name: str | None = None
     ) -> None:
         _check(context, server_side, server_name)
-        if server_side and context.sni_callback is None:
-            context.sni_callback = _note_server_name
         self._lock = threading.RLock()
         # All under the lock.
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -116,7 +113,7 @@ class Tls:
         except (ssl.SSLError, ValueError, TypeError) as error:
             raise UsageError(f"server_name {server_name!r} is not a host name: {error}") from error
         self._records = RecordBoundaries()
-        self._started = False  # the first byte has come
+        self._hello = bytearray()  # what came first; until the handshake is complete
         self._early = b""  # plaintext that came right behind the handshake
         self._unsealed: list[bytes | memoryview] = []  # what cannot be encrypted yet
         self._unsealed_bytes = 0
@@ -145,8 +142,11 @@ class Tls:
                 if self.info is not None:
                     self._early += self._read(data)
                     return True
-                if data and not self._take_in(data):
-                    raise self._failed()
+                if data and not self._hello and data[0] not in (ALERT, HANDSHAKE):
+                    raise self._fail(f"{NOT_TLS}: it began with {data[:16]!r}", None)
+                if len(self._hello) < MOST_HELLO:
+                    self._hello += data[: MOST_HELLO - len(self._hello)]
+                self._take_in(data)
                 try:
                     self._object.do_handshake()
                     self.info = self._describe()
@@ -197,7 +197,8 @@ class Tls:
         Never blocks. What comes back is somewhat longer, and has to be written whole before
         anything else. It may also be empty: if the peer has sent half a handshake message
         (which TLS lets nobody interrupt), ``data`` is kept, and encrypted when the rest has
-        come; that is bounded.
+        come; that is bounded. All of it is in memory twice meanwhile, so give very much
+        data in several calls.
 
         Raises :class:`BrokenPipeError`, as a socket would, after :meth:`take_end` or a
         :attr:`failure`, and :class:`~threadwire.TlsError` if it fails here; without
@@ -237,25 +238,18 @@ class Tls:
                     self._object.unwrap()
             self.closing = True
             self._unsealed.clear()
+            self._take_note()
             return self._drain()
 
     # Lock held.
 
-    def _take_in(self, data: bytes) -> bool:
-        """Give ``data`` to OpenSSL, unless its first byte says that it is no TLS at all."""
-        if not self._started:
-            self._started = True
-            if data[0] not in (ALERT, HANDSHAKE):
-                self._fail(f"{NOT_TLS}: it began with {bytes(data[:16])!r}", None)
-                return False
+    def _take_in(self, data: bytes) -> None:
         self._records.follow(data)
         self._incoming.write(data)
-        return True
 
     def _read(self, data: bytes = b"") -> bytes:
         """Decrypt what is complete; notes the peer's end, and what is wrong."""
-        if data and not self._take_in(data):
-            return b""
+        self._take_in(data)
         read, waiting = self._object.read, self._incoming
         parts: list[bytes] = []
         while True:
@@ -291,11 +285,8 @@ class Tls:
             self._keep(piece)
             return
         try:
-            while True:
-                sent = self._object.write(piece)
-                if sent == len(piece):
-                    return
-                piece = memoryview(piece)[sent:]  # the peer wants smaller records
+            while piece:
+                piece = piece[self._object.write(piece) :]
         except ssl.SSLWantReadError:
             self._keep(piece)
         except ssl.SSLError as error:
@@ -328,7 +319,7 @@ class Tls:
 
     def _describe(self) -> TlsInfo:
         """What the handshake has come to."""
-        tls = self._object
+        tls, hello, self._hello = self._object, bytes(self._hello), bytearray()
         cipher = tls.cipher()
         try:
             certificate = tls.getpeercert() or None
@@ -338,7 +329,7 @@ class Tls:
             tls.version() or "",
             cipher[0] if cipher else "",
             alpn=tls.selected_alpn_protocol(),
-            server_name=tls.server_hostname or vars(tls).get(_SERVER_NAME),
+            server_name=asked_name(hello) if tls.server_side else tls.server_hostname,
             peer_certificate=certificate,
             peer_certificate_der=tls.getpeercert(True),
         )
@@ -370,8 +361,3 @@ def _check(context: ssl.SSLContext, server_side: bool, server_name: object) -> N
         raise UsageError("server_name is needed, to check the server's certificate")
     if server_name is not None and not isinstance(server_name, str):
         raise UsageError(f"server_name {server_name!r} is not a host name: it must be a str")
-
-
-def _note_server_name(tls: ssl.SSLObject, name: str, context: ssl.SSLContext) -> None:
-    """Called by OpenSSL in the course of a server's handshake."""
-    vars(tls)[_SERVER_NAME] = name

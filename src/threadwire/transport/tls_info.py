@@ -20,8 +20,7 @@ class TlsInfo(Value):
         The application protocol both ends agreed on (RFC 7301), or ``None``.
     server_name
         A server's connection: the host name that the client asked for (SNI, RFC 6066);
-        ``None`` if it asked for none, as one that connects to an IP address does not, or if
-        the server's own ``SSLContext`` has an ``sni_callback``, which alone is told the name.
+        ``None`` if it asked for none, as one that connects to an IP address does not.
         A client's connection: the name, or address, that it checked the certificate for.
     peer_certificate
         The peer's certificate, verified, as the dict that

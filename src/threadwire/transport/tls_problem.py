@@ -65,6 +65,8 @@ _ALERTS = {
     "BAD_RECORD_MAC": "the peer found a record damaged or forged",
     "USER_CANCELLED": "the peer gave up",
 }
+# What Python puts around OpenSSL's words: "[SSL] unknown error (_ssl.c:1006)".
+_DECORATION = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")
 _ALERT = re.compile(r"(?:SSLV3|TLSV13?)_(?:ALERT_)?(\w+)")
 
 
@@ -74,7 +76,7 @@ def explain(error: ssl.SSLError) -> str:
         return f"the peer's certificate {_verification(error)}"
     reason: str | None = getattr(error, "reason", None)  # missing if made without a code
     if not reason:
-        return str(error.args[-1] if error.args else error)
+        return _DECORATION.sub("", str(error.args[-1] if error.args else error))
     if reason in _REASONS:
         return _REASONS[reason]
     alert = _ALERT.fullmatch(reason)

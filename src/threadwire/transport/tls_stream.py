@@ -258,9 +258,7 @@ class TlsStream(Stream):
     # Lock held.
 
     def _write_some(self, view: memoryview) -> int:
-        """Encrypt and send, until the system takes no more."""
-        if self._half_closed:
-            raise BrokenPipeError(errno.EPIPE, "this side has been shut down")
+        """Encrypt and send, until the system takes no more; BrokenPipeError after the end."""
         taken = 0
         while self._flush() and taken < len(view):
             piece = view[taken : taken + _SEAL_SIZE]
