@@ -4,9 +4,11 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 60
+FUZZ_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test coverage lint check sanitize package bench compare clean
+.PHONY: help demo serve test coverage lint check sanitize fuzz package bench compare clean
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -44,6 +46,9 @@ sanitize: $(VENV)/.developing ## The poller in C, under the sanitizers
 		THREADWIRE_SPEEDUPS=build/sanitize/_speedups.so \
 		$(BIN)/python -m pytest --capture=sys tests/transport/test_poller.py $(PYTEST_ARGS)
 
+fuzz: $(VENV)/.fuzzing ## Fuzz each target for FUZZ_SECONDS [60], see fuzz/README.md
+	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
+
 package: $(VENV)/.developing ## Build the sdist and the wheel into dist/
 	$(BIN)/python -m build --outdir dist .
 
@@ -75,4 +80,8 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml setup.py src/threadwire/trans
 $(VENV)/.developing: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+$(VENV)/.fuzzing: $(VENV)/.developing
+	$(BIN)/python -m pip install --quiet --group fuzz
 	@touch $@

@@ -247,6 +247,8 @@ class Connection(Owned):
         self._idle = self._reading = False
         if data:
             self.feed(data)
+            if self._tls is not None and self._tls.pending:
+                self._answer_tls()
         elif data is None:
             if settle_at is None or (deadline is not None and time.monotonic() >= deadline):
                 return False
@@ -256,6 +258,14 @@ class Connection(Owned):
         return True
 
     # Inner workings.
+
+    def _answer_tls(self) -> None:
+        """TLS itself has something to say; whoever is sending now says it along with that."""
+        if self._send_lock.acquire(blocking=False):
+            try:
+                self.write_pending_now()
+            finally:
+                self._send_lock.release()
 
     def _receive(self, timeout: float | None) -> bytes | None:
         receiving = self._receive_lock

@@ -213,8 +213,12 @@ def certificates_reloaded(names: str, days_left: float) -> None:
 
 
 def reloaded(changed: str, needs_restart: str) -> None:
-    level = logging.WARNING if needs_restart else logging.INFO
-    emit(level, "reloaded", changed=changed, needs_restart=needs_restart)
+    emit(
+        logging.INFO if not needs_restart else logging.WARNING,
+        "reloaded",
+        changed=changed,
+        needs_restart=needs_restart,
+    )
 
 
 def reload_failed(error: Exception) -> None:
@@ -287,8 +291,12 @@ def stopped(finished: int, cut: int, dismissed: int, refused: int) -> None:
 
 
 def handover(what: str, detail: str) -> None:
-    level = logging.INFO if what in ("taken", "taken-over") else logging.WARNING
-    emit(level, "handover", what=what, detail=detail)
+    emit(
+        logging.INFO if what in ("taken", "taken-over") else logging.WARNING,
+        "handover",
+        what=what,
+        detail=detail,
+    )
 
 
 def notify_failed(error: Exception) -> None:

@@ -98,6 +98,8 @@ class Incoming:
     def _feed_sealed(self, tls: Tls, data: bytes) -> None:
         try:
             data = tls.open(data)
+            if tls.failure is not None:  # nobody would get the answer to what came before it
+                tls.open(b"")
         except TlsError as error:
             self._violation = error
             self.end_reading(CloseReason.TLS_ERROR, stop=True)

@@ -255,7 +255,7 @@ USER_TIMEOUT = Limit(
     OFF,
     0.001,
     "How long sent bytes may stay unacknowledged before the system ends the connection.",
-    "write_timeout and keepalive see to it; this one is for networks that lose whole routes",
+    "the system gives up after a quarter of an hour; sooner where connections carry much pushing",
     optional=True,
 )
 DRAIN_TIMEOUT = Limit(

@@ -11,6 +11,9 @@ from .errors import UsageError
 __all__ = ["Networks", "parse_network", "site_of"]
 
 _SITE_BITS = 64  # of an IPv6 address: what one customer has at least (RFC 6177)
+# What an IPv4 address is preceded by to be written as one of IPv6 (RFC 4291, section 2.5.5.2).
+_MAPPED_BITS = 96
+_MAPPED = 0xFFFF
 
 
 class _Network(NamedTuple):
@@ -20,23 +23,30 @@ class _Network(NamedTuple):
 
 
 def parse_network(text: object) -> str:
-    """``text`` in its usual form; a single address stands for itself. Raises UsageError."""
+    """``text`` in its usual form; a single address stands for itself. Raises UsageError.
+
+    An IPv4 network that is written as one of IPv6, ``::ffff:10.0.0.0/104``, is the IPv4 network.
+    """
     import ipaddress  # as late as this, because few servers have such lists
 
     if not isinstance(text, str):
         raise UsageError(f"a network is a string, as in '10.0.0.0/8', not {text!r}")
     try:
-        return str(ipaddress.ip_network(text))
+        network = ipaddress.ip_network(text)
     except ValueError as error:
         raise UsageError(f"{text!r} is not a network; write 10.0.0.0/8 or ::1 ({error})") from error
+    bits = network.prefixlen - _MAPPED_BITS
+    if network.version == 6 and bits >= 0 and network.network_address.ipv4_mapped is not None:
+        return f"{network.network_address.ipv4_mapped}/{bits}"
+    return str(network)
 
 
 class Networks:
     """A list of networks, fixed; any thread. ``name`` is the setting it comes from."""
 
     def __init__(self, name: str, texts: Iterable[str]) -> None:
-        if isinstance(texts, str):
-            raise UsageError(f"{name} must be a list of networks, not the string {texts!r}")
+        if isinstance(texts, str) or not isinstance(texts, Iterable):
+            raise UsageError(f"{name} must be a list of networks, as in ['::1'], not {texts!r}")
         self.texts = tuple(self._parsed(name, text) for text in texts)
         self._networks = [_compiled(text) for text in self.texts]
 
@@ -65,7 +75,10 @@ def site_of(host: str) -> str | int:
     """What counts as one place: an IPv4 address, or the /64 that an IPv6 address lies in."""
     if ":" not in host:
         return host
-    return _number(host)[1] >> (128 - _SITE_BITS)
+    version, number = _number(host)
+    if version == 4:
+        return socket.inet_ntoa(number.to_bytes(4, "big"))
+    return number >> (128 - _SITE_BITS)
 
 
 def _compiled(text: str) -> _Network:
@@ -77,10 +90,14 @@ def _compiled(text: str) -> _Network:
 
 
 def _number(host: str) -> tuple[int, int]:
+    """Version and number of an address; 0 for what is none."""
     host = host.partition("%")[0]  # an IPv6 link-local address names its interface
     try:
-        if ":" in host:
-            return 6, int.from_bytes(socket.inet_pton(socket.AF_INET6, host), "big")
-        return 4, int.from_bytes(socket.inet_pton(socket.AF_INET, host), "big")
-    except OSError:
+        if ":" not in host:
+            return 4, int.from_bytes(socket.inet_pton(socket.AF_INET, host), "big")
+        number = int.from_bytes(socket.inet_pton(socket.AF_INET6, host), "big")
+    except (OSError, ValueError):
         return 0, 0  # a name, or a unix socket's peer: in no network
+    if number >> 32 == _MAPPED:
+        return 4, number & 0xFFFFFFFF
+    return 6, number

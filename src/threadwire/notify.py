@@ -10,6 +10,7 @@ and things go on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -40,6 +41,9 @@ class Notifier:
     Raises :class:`~threadwire.UsageError`, naming the variable, if a value in ``environ`` is
     malformed; its methods raise nothing. The variables stay set: a child process that speaks
     for the service, too, is for the supervisor to accept or refuse (``NotifyAccess=``).
+
+    Within ``with`` it has a socket of its own all the time, so that a process that is out of
+    descriptors can still say that it lives; otherwise one for each thing it says.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Notifier:
         self._target = _target(environ.get("NOTIFY_SOCKET"))
         self._lock = threading.Lock()
         self._failing = False  # under the lock: the last attempt failed, which has been said
+        self._socket: socket.socket | None = None  # set by the owner, before and after all others
         self.watchdog: float | None = _watchdog(environ)
         """Seconds within which the supervisor wants a sign of life; ``None`` if it wants none."""
 
@@ -58,6 +63,22 @@ class Notifier:
     def active(self) -> bool:
         """Whether there is a supervisor to be told anything."""
         return self._target is not None
+
+    def __enter__(self) -> Self:
+        if self._target is not None:
+            with contextlib.suppress(OSError):  # then there may be one later
+                self._socket = _open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def ready(self, status: str = "", mainpid: int | None = None) -> bool:
         """The service is up, or has reloaded; returns, as all of these do, whether it was sent.
@@ -95,9 +116,10 @@ class Notifier:
         data = "\n".join(lines).encode(errors="replace")
         failure: OSError | None = None
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
-                sending.settimeout(_SEND_TIMEOUT)
-                # Connected, since only then does the system wait for room in its queue.
+            kept = self._socket
+            with _open() if kept is None else contextlib.nullcontext(kept) as sending:
+                # Connected, since only then does the system wait for room in its queue. Each
+                # time anew: the supervisor may have been started anew.
                 sending.connect(self._target)
                 sending.send(data)
         except OSError as error:
@@ -185,6 +207,12 @@ class Heartbeat:
             return False
         self._failing = False
         return healthy
+
+
+def _open() -> socket.socket:
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    opened.settimeout(_SEND_TIMEOUT)
+    return opened
 
 
 def _status(text: str) -> list[str]:

@@ -5,6 +5,7 @@ Limits take their defaults and their bounds from :mod:`.limits`; all else is dec
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -12,6 +13,7 @@ from . import events, limits
 from .clock import SYSTEM, Clock
 from .errors import UsageError
 from .framing import Framing, Lines
+from .limits import OFF
 from .networks import Networks
 from .rules import Rules, TlsContext
 
@@ -134,7 +136,11 @@ class ServerOptions(TypedDict, total=False):
     clock: Clock
 
 
-_CLIENT_AUTH = ("tls_client_auth", "required", "optional")
+_COUNTED = ("bytes", "count")  # units of limits that are whole numbers
+
+# What Linux takes (tcp.h: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT).
+_MOST_KEEPALIVE_SECONDS = 32767
+_MOST_KEEPALIVE_COUNT = 127
 
 NAMES = frozenset(ServerOptions.__annotations__)
 
@@ -169,25 +175,40 @@ class Options:
             if name not in NAMES:
                 raise UsageError(f"a server has no option {name!r}{_nearest(name)}")
         self._given = given
+        # What the engine goes by, by the names that it has in Rules.
+        self._ruled = {
+            limit.name: self._limit(limit)
+            for limit in (
+                limits.HANDOFF_AFTER,
+                limits.HANDSHAKE_TIMEOUT,
+                limits.HIGH_WATER,
+                limits.IDLE_TIMEOUT,
+                limits.MAX_HANDSHAKES,
+                limits.MAX_THREADS,
+                limits.MESSAGE_TIMEOUT,
+                limits.PROXY_TIMEOUT,
+                limits.WRITE_TIMEOUT,
+            )
+        }
         self.framing = self._framing()
-        self.max_message = self.count(limits.MAX_MESSAGE)
+        self.max_message = self._count(limits.MAX_MESSAGE)
         self.framing.codec(self.max_message)  # a framing that cannot make one fails here
         self.max_clients = self._max_clients()
         self.refuse = self._choice("overload", "wait", "refuse") == "refuse"
         self.busy_reply = self._busy_reply()
-        self.max_refusals = self.count(limits.MAX_REFUSALS)
-        self.max_clients_per_ip = self.amount(limits.MAX_CLIENTS_PER_IP)
-        self.accept_rate = self.amount(limits.ACCEPT_RATE)
+        self.max_refusals = self._count(limits.MAX_REFUSALS)
+        self.max_clients_per_ip = self._limit(limits.MAX_CLIENTS_PER_IP)
+        self.accept_rate = self._limit(limits.ACCEPT_RATE)
         self.allow = Networks("allow", given.get("allow", ()))
         self.deny = Networks("deny", given.get("deny", ()))
-        self.backlog = self.count(limits.BACKLOG)
-        self.drain_timeout = self.amount(limits.DRAIN_TIMEOUT)
+        self.backlog = self._count(limits.BACKLOG)
+        self.drain_timeout = self._limit(limits.DRAIN_TIMEOUT)
         self.keepalive = (
-            round(self.amount(limits.KEEPALIVE_IDLE)),
-            round(self.amount(limits.KEEPALIVE_INTERVAL)),
-            self.count(limits.KEEPALIVE_COUNT),
+            self._keepalive(limits.KEEPALIVE_IDLE, _MOST_KEEPALIVE_SECONDS),
+            self._keepalive(limits.KEEPALIVE_INTERVAL, _MOST_KEEPALIVE_SECONDS),
+            self._keepalive(limits.KEEPALIVE_COUNT, _MOST_KEEPALIVE_COUNT),
         )
-        self.user_timeout = self.amount(limits.USER_TIMEOUT)
+        self.user_timeout = self._limit(limits.USER_TIMEOUT)
         self.proxy_protocol = self._proxy_protocol()
         self.proxy_trust = Networks("proxy_trust", given.get("proxy_trust", ()))
         if self.proxy_protocol and not self.proxy_trust:
@@ -197,13 +218,14 @@ class Options:
             )
         if self.proxy_trust and not self.proxy_protocol:
             raise UsageError("proxy_trust needs proxy_protocol='required' or 'optional'")
-        self.max_threads = self.count(limits.MAX_THREADS)
+        self.max_threads = int(self._ruled["max_threads"])
         self.threads_limited = given.get("max_threads") is not None
-        self.pin = bool(given.get("pin", False))
+        self.pin = self._pin()
+        self._check_tls()
 
     def rules(self, certificates: Certificates | None = None) -> Rules:
         """The engine's limits."""
-        clock = self._given.get("clock") or SYSTEM
+        clock = self._given.get("clock", SYSTEM)
         if not isinstance(clock, Clock):
             raise UsageError(f"clock must be a Clock, not {clock!r}")
         rules = Rules(clock=clock, tls=certificates or self._given_context())
@@ -212,15 +234,8 @@ class Options:
 
     def govern(self, rules: Rules) -> None:
         """Set the limits that can be changed at any time."""
-        rules.handoff_after = self.amount(limits.HANDOFF_AFTER)
-        rules.handshake_timeout = self.amount(limits.HANDSHAKE_TIMEOUT)
-        rules.high_water = self.count(limits.HIGH_WATER)
-        rules.idle_timeout = self.amount(limits.IDLE_TIMEOUT)
-        rules.max_handshakes = self.count(limits.MAX_HANDSHAKES)
-        rules.max_threads = self.max_threads
-        rules.message_timeout = self.amount(limits.MESSAGE_TIMEOUT)
-        rules.proxy_timeout = self.amount(limits.PROXY_TIMEOUT)
-        rules.write_timeout = self.amount(limits.WRITE_TIMEOUT)
+        for name, value in self._ruled.items():
+            setattr(rules, name, value)
 
     def changed(self, changes: Mapping[str, Any]) -> Options:
         """These options with ``changes``, all of which can be made while serving."""
@@ -233,12 +248,29 @@ class Options:
 
     # Each by its kind.
 
-    def amount(self, limit: limits.Limit) -> float:
-        return limit.check(self._given.get(limit.name, limit.default))
+    def _limit(self, limit: limits.Limit) -> float:
+        """In the limit's unit; OFF for one that is."""
+        value = self._given.get(limit.name, limit.default)
+        if limit is limits.MAX_THREADS and value is None:
+            value = limit.default
+        if limit.unit in _COUNTED and not (limit.optional and value in (None, OFF)):
+            return limit.check_whole(value)
+        return limit.check(value)
 
-    def count(self, limit: limits.Limit) -> int:
-        value = self._given.get(limit.name)
-        return limit.check_whole(limit.default if value is None else value)
+    def _count(self, limit: limits.Limit) -> int:
+        return int(self._limit(limit))
+
+    def _keepalive(self, limit: limits.Limit, most: int) -> int:
+        value = round(self._limit(limit))
+        if value > most:
+            raise UsageError(f"{limit.name} must be at most {most} {limit.what}, not {value}")
+        return value
+
+    def _pin(self) -> bool:
+        value = self._given.get("pin", False)
+        if not isinstance(value, bool):
+            raise UsageError(f"pin must be True or False, not {value!r}")
+        return value
 
     def _choice(self, name: str, *choices: str) -> str:
         value = self._given.get(name, choices[0])
@@ -273,6 +305,18 @@ class Options:
             raise UsageError(f"proxy_protocol must be 'required' or 'optional', not {value!r}")
         return None if value is None else str(value)
 
+    def _check_tls(self) -> None:
+        """What the names alone tell; the files are read by :meth:`certificates`."""
+        given = self._given
+        for name in ("tls_cert", "tls_key", "tls_client_ca"):
+            value = given.get(name)
+            if value is not None and not isinstance(value, str | os.PathLike):
+                raise UsageError(f"{name} must be the path of a PEM file, not {value!r}")
+        self._choice("tls_client_auth", "required", "optional")
+        alpn = given.get("tls_alpn", ())
+        if isinstance(alpn, str) or not isinstance(alpn, Sequence):
+            raise UsageError(f"tls_alpn must be a list of names, as in ['h2'], not {alpn!r}")
+
     def certificates(self) -> Certificates | None:
         """Load those that the options name, if they do."""
         given = self._given
@@ -289,7 +333,7 @@ class Options:
             cert,
             given.get("tls_key"),
             client_ca=given.get("tls_client_ca"),
-            client_auth="optional" if self._choice(*_CLIENT_AUTH) == "optional" else "required",
+            client_auth=given.get("tls_client_auth", "required"),
             alpn=given.get("tls_alpn", ()),
             warn=events.certificate_warning,
         )

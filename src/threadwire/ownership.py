@@ -231,6 +231,7 @@ class Owned(Outgoing):
             try:
                 if receiving is None or receiving.acquire(blocking=False):
                     self._stream.close()
+                    self._forget_errors()
                     if receiving is not None:
                         receiving.release()
                     return True
@@ -238,6 +239,14 @@ class Owned(Outgoing):
                 self._send_lock.release()
         self._stream.shutdown()
         return False
+
+    def _forget_errors(self) -> None:
+        """Their tracebacks lead back here, and such a circle, with all that was read, would wait
+        for the collector: the memory of clients that have long gone.
+        """
+        self._violation = None
+        if self._tls is not None:
+            self._tls.failure = None
 
     # Send lock held.
 
@@ -255,7 +264,7 @@ class Owned(Outgoing):
 
     def _write(self, data: bytes) -> None:
         """Write what is pending, and ``data``, waiting for the peer."""
-        if self._released:
+        if self._released or self._aborted:
             raise self._closed_error()
         timeout = self._rules.write_timeout
         try:
@@ -271,7 +280,8 @@ class Owned(Outgoing):
                 self._violation = error
                 self.abort(CloseReason.TLS_ERROR)
             elif isinstance(error, OSError):
-                self.abort(CloseReason.PEER_RESET)
+                broken = isinstance(self._violation, TlsError)  # and not the socket
+                self.abort(CloseReason.TLS_ERROR if broken else CloseReason.PEER_RESET)
             else:  # a sender was interrupted, as by KeyboardInterrupt
                 self.abort(CloseReason.HANDLER_FAILED)
                 raise

@@ -69,6 +69,9 @@ class Reception:
         self._gate.refuse, self._gate.rate = options.refuse, options.accept_rate
         self.admission.rule(options.allow, options.deny, options.max_clients_per_ip)
         self._permits.resize(self._most_clients())
+        self._rules.tell()
+        if self.engine.acceptor is not None:  # which may rest for a limit that was another one
+            self.engine.acceptor.start()
 
     def _most_clients(self) -> int:
         options = self._options
@@ -155,8 +158,14 @@ class Reception:
                 self.connections[connection.id] = connection
         if crowded:
             connection._stream.close()
-        else:
+            return
+        try:
             self.engine.turn_away(connection, loop, reply)
+        except BaseException:
+            with self._changed:
+                del self.connections[connection.id]
+                self._turned_away -= 1
+            raise
 
     # The engine, on any thread.
 

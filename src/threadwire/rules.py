@@ -2,11 +2,12 @@
 
 The server makes one :class:`Rules` and may change it while it serves, from any thread, one
 attribute at a time. Everybody else only reads, each time anew, so that a change holds from
-the next look on.
+the next look on; who cannot wait for that is told.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from . import limits
@@ -32,6 +33,7 @@ class Rules:
     """
 
     __slots__ = (
+        "_watchers",
         "clock",
         "handoff_after",
         "handshake_timeout",
@@ -71,3 +73,13 @@ class Rules:
         self.write_timeout = write_timeout
         self.clock = clock  # constant
         self.tls = tls  # constant
+        self._watchers: list[Callable[[], object]] = []  # appended to before the server starts
+
+    def watch(self, tell: Callable[[], object]) -> None:
+        """Have ``tell`` called, by any thread, after every change; it must not block."""
+        self._watchers.append(tell)
+
+    def tell(self) -> None:
+        """Whoever has changed something, when all of it is changed."""
+        for tell in self._watchers:
+            tell()

@@ -8,7 +8,6 @@ threads.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import sys
 import threading
@@ -40,6 +39,7 @@ _LOOK_AGAIN = 0.05
 
 class _Phase(enum.Enum):
     NEW = "new"
+    STARTING = "starting"
     SERVING = "serving"
     CLOSING = "closing"
     CLOSED = "closed"
@@ -86,8 +86,10 @@ class Server:
             if address.secure and self._rules.tls is None:
                 raise UsageError(f"{address} needs tls_cert and tls_key, the certificate's files")
         self.framing = self._options.framing
+        self._reconfiguring = threading.Lock()  # held to replace _options
         self._changed = threading.Condition()  # guards what follows, and the reception's state
         self._phase = _Phase.NEW
+        self._unwanted = False  # it was to be closed while it started
         self._listeners: list[Listener] = []
         self._deadline = 0.0  # of the drain, on the monotonic clock
         self._closer: int | None = None  # the ident of the thread that is draining
@@ -106,6 +108,7 @@ class Server:
             if self._phase is not _Phase.NEW:
                 raise UsageError("a server starts once; make another one")
             listeners: list[Listener] = []
+            self._phase = _Phase.STARTING
             try:
                 for address in self._wanted:
                     left = adopt(address) if adopt is not None else ()
@@ -114,6 +117,7 @@ class Server:
                     listener.set_options(self._options.keepalive, self._options.user_timeout)
                 self._engine.start(listeners)
             except BaseException as error:
+                self._phase = _Phase.NEW
                 for listener in listeners:
                     listener.close()
                 if isinstance(error, ListenError) or not isinstance(error, OSError | RuntimeError):
@@ -125,6 +129,8 @@ class Server:
             self._phase = _Phase.SERVING
         if self._certificates is not None:
             self._engine.post(self._watch_certificates)
+        if self._unwanted:
+            self.close(0)
         return self
 
     def suspend(self) -> None:
@@ -180,8 +186,9 @@ class Server:
         What holds for a client from its beginning is not changed for those that are there.
         Raises :class:`~threadwire.UsageError`, having changed nothing.
         """
-        self._options = self._options.changed(changes)
-        self._reception.rule(self._options)
+        with self._reconfiguring:
+            self._options = self._options.changed(changes)
+            self._reception.rule(self._options)
 
     def reload_certificates(self) -> bool:
         """Load the TLS certificates' files anew, for connections that come; whether that went well.
@@ -203,10 +210,14 @@ class Server:
 
     def _watch_certificates(self) -> None:
         """The first loop's leader: every now and then, have a thread look at the files."""
-        self._engine.later(limits.RELOAD_INTERVAL.default, self._watch_certificates)
-        # Without a thread for it there is always the next time.
-        with contextlib.suppress(RuntimeError):
+        self._engine.later(limits.RELOAD_INTERVAL.default, self._look_at_certificates)
+
+    def _look_at_certificates(self) -> None:
+        """The same: have a thread do it, one at a time, for a file system may hang."""
+        try:
             self._engine.threads.run(self._renew_certificates)
+        except RuntimeError:  # there is always the next time
+            self._watch_certificates()
 
     def _renew_certificates(self) -> None:
         assert self._certificates is not None
@@ -215,6 +226,7 @@ class Server:
                 self.reload_certificates()
         except Exception as error:  # noqa: BLE001 - a job may raise nothing
             events.reload_failed(error)
+        self._engine.post(self._watch_certificates)
 
     def close(self, timeout: float | None = None) -> CloseReport:
         """Stop accepting, finish what was begun, close; cut what is left at the deadline.
@@ -237,6 +249,9 @@ class Server:
         closing, report = False, None
         try:
             with self._changed:
+                if self._phase is _Phase.STARTING:  # this very thread is: a signal's handler
+                    self._unwanted = True
+                    return CloseReport(0, (), ())
                 if self._phase is _Phase.NEW:
                     self._finish(CloseReport(0, (), ()))
                 elif self._phase is _Phase.SERVING:
@@ -382,8 +397,11 @@ class Server:
                 connection.bytes_received,
                 connection.bytes_sent,
             )
+            # All that was said has arrived, but for our end, which counts as a byte: only the
+            # peer's end is waited for.
+            done = connection._farewell is not None and connection._stream.unsent_bytes() <= 1
             connection.abort(CloseReason.CUT)
-            if connection.admitted:
+            if connection.admitted and not done:
                 events.cut(entry)
                 yield entry
 

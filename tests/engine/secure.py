@@ -17,8 +17,10 @@ import pytest
 import trustme
 
 import threadwire
+from threadwire import CloseReason, Connection
 
-from ..support import Peer
+from ..conftest import Events
+from ..support import PATIENCE, Peer
 from ..tls_support import NAME, authority, certificate, client_side
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -54,7 +56,49 @@ def up_to(version: ssl.TLSVersion, **more: Any) -> ssl.SSLContext:
     return context
 
 
-class SecurePeer(Peer):
+def openings(server: threadwire.Server) -> list[Connection]:
+    """Those that are at their PROXY header or TLS handshake, or have failed in it."""
+    here = [c for loop in server._engine._loops for c in list(loop._clients.here)]
+    return [connection for connection in here if connection._opening is not None]
+
+
+def faults(events: Events) -> list[str]:
+    """What peers were said to have done wrong."""
+    return [str(fields["detail"]) for fields in events.named("peer-fault")]
+
+
+def close_reasons(events: Events) -> dict[int, CloseReason]:
+    """Why each connection that is closed by now has ended."""
+    return {fields["connection"]: fields["reason"] for fields in events.named("closed")}
+
+
+class BoundPeer(Peer):
+    """A plain client of IPv4 that comes from ``source``, any address of the loopback network."""
+
+    def __init__(
+        self,
+        address: threadwire.Address,
+        receive_buffer: int | None = None,
+        *,
+        source: str = "127.0.0.1",
+    ) -> None:
+        self.socket = socket.socket()
+        self.socket.settimeout(PATIENCE)
+        if receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        try:
+            self.socket.bind((source, 0))
+            self.socket.connect((address.host, address.port))
+        except OSError:
+            self.socket.close()
+            raise
+
+    @property
+    def name(self) -> threadwire.Address:
+        return threadwire.Address("tcp", *self.socket.getsockname())
+
+
+class SecurePeer(BoundPeer):
     """A client with TLS, connected to ``address``; hands are shaken unless told otherwise."""
 
     def __init__(
@@ -65,9 +109,10 @@ class SecurePeer(Peer):
         before: bytes = b"",
         shake: bool = True,
         receive_buffer: int | None = None,
+        source: str = "127.0.0.1",
     ) -> None:
         """``before``: what is said before all TLS, as a PROXY header."""
-        super().__init__(address, receive_buffer)
+        super().__init__(address, receive_buffer, source=source)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = (context or client_side()).wrap_bio(
             self.incoming, self.outgoing, server_hostname=NAME
@@ -90,25 +135,18 @@ class SecurePeer(Peer):
             self.tls.do_handshake()
         return self.outgoing.read()
 
-    def shake_hands(self) -> None:
+    def shake_hands(self, piece: int = 1 << 16) -> None:
         """To the end; what a server sends with its last step is read later."""
-        while True:
-            try:
-                self.tls.do_handshake()
-            except ssl.SSLWantReadError:
-                self.say_plain(self.outgoing.read())
-                self.take_in()
-            else:
-                self.say_plain(self.outgoing.read())
-                return
+        last = self.last_step(piece)
+        self.say_in_pieces(last, piece)
 
-    def last_step(self) -> bytes:
+    def last_step(self, piece: int = 1 << 16) -> bytes:
         """Shake hands but for our own last bytes, which are returned."""
         while True:
             try:
                 self.tls.do_handshake()
             except ssl.SSLWantReadError:
-                self.say_plain(self.outgoing.read())
+                self.say_in_pieces(self.outgoing.read(), piece)
                 self.take_in()
             else:
                 return self.outgoing.read()
@@ -130,6 +168,10 @@ class SecurePeer(Peer):
     def say_plain(self, data: bytes) -> None:
         if data:
             self.socket.sendall(data)
+
+    def say_in_pieces(self, data: bytes, piece: int) -> None:
+        for start in range(0, len(data), piece):
+            self.say_plain(data[start : start + piece])
 
     def say(self, data: bytes) -> None:
         self.say_plain(self.sealed(data))

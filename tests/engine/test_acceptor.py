@@ -266,7 +266,7 @@ class Full(Loop):
 
     tries = 0
 
-    def await_clients(self, listener: Listener, ready: Callable[[], None]) -> None:
+    def await_clients(self, listener: Listener, ready: Callable[[], object]) -> None:
         self.tries += 1
         if self.tries == 1:
             raise OSError(errno.ENOSPC, "no space left")
@@ -279,3 +279,128 @@ def test_a_listener_for_which_the_poller_has_no_place_is_tried_again(events: Eve
         eventually(lambda: admitting.streams)
     assert [fields["detail"].errno for fields in events.named("accept-failed")] == [errno.ENOSPC]
     assert len(events.named("accept-paused")) == 1
+
+
+def suspended(acceptor: Acceptor, admitting: Admitting) -> None:
+    acceptor.suspend()
+    assert not admitting.streams
+
+
+def test_who_waits_when_it_is_over_is_dismissed_and_counted() -> None:
+    """With the listener just closed: they are reset, and nobody knows how many there were."""
+    made, admitting, permits = listener(), Admitting(), Permits(2)
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(Peer(made.address)) for _ in range(5)]
+        with accepting(made, permits, admitting) as acceptor:
+            eventually(lambda: len(admitting.streams) == 2)
+            acceptor.stop()
+            peers[3].say(b"unread")
+            assert [acceptor.closed, acceptor.finish(), acceptor.closed] == [False, 3, True]
+            assert acceptor.finish() == 3
+        for peer in peers[2:]:
+            assert peer.hear_all() == b""
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_stopping_while_it_is_suspended(resumed: bool) -> None:
+    """Who waits is accepted then. With ``stop`` leaving it suspended: it is never closed."""
+    made, admitting = listener(), Admitting()
+    with contextlib.ExitStack() as stack, accepting(made, Permits(10), admitting) as acceptor:
+        suspended(acceptor, admitting)
+        for _ in range(3):
+            stack.enter_context(Peer(made.address))
+        if resumed:
+            acceptor.resume()
+        acceptor.stop()
+        assert acceptor.closed
+        assert len(admitting.streams) == 3
+        acceptor.resume()  # too late
+        acceptor.suspend()
+        assert acceptor.closed
+
+
+def test_a_permit_in_hand_is_given_back_however_it_ends() -> None:
+    """With none given back by ``_have_closed``: there is one less, for whoever counts."""
+    for end in (Acceptor.stop, Acceptor.finish, Acceptor.hand_over):
+        made, admitting, permits = listener(), Admitting(), Permits(2)
+        with accepting(made, permits, admitting) as acceptor, Peer(made.address):
+            eventually(lambda: admitting.streams)  # noqa: B023 - called at once
+            end(acceptor)
+            assert acceptor.closed
+        assert permits.take(lambda: None)
+        assert not permits.take(lambda: None)
+
+
+def test_a_listener_that_others_have_is_left_to_them() -> None:
+    """Who waits for a permit is not dismissed. With it emptied like our own: they are."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        made = Listener(socket.socket(fileno=os.dup(other.fileno())), shared=True)
+        admitting, permits = Admitting(), Permits(2)
+        with contextlib.ExitStack() as stack:
+            peers = [stack.enter_context(Peer(made.address)) for _ in range(4)]
+            with accepting(made, permits, admitting) as acceptor:
+                eventually(lambda: len(admitting.streams) == 2)
+                acceptor.stop()
+                assert acceptor.closed
+                assert acceptor.finish() == 0
+            for peer in peers[2:]:
+                connected, name = other.accept()
+                connected.close()
+                assert name == peer.socket.getsockname()
+
+
+def test_handing_over_accepts_nobody() -> None:
+    """With ``_accept_waiting`` in it: those are ours, though the other one has begun to serve."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        made = Listener(socket.socket(fileno=os.dup(other.fileno())))
+        admitting = Admitting()
+        with accepting(made, Permits(5), admitting) as acceptor:
+            suspended(acceptor, admitting)
+            with Peer(made.address) as peer:
+                acceptor.hand_over()
+                acceptor.hand_over()
+                assert acceptor.closed
+                assert not admitting.streams
+                connected, _ = other.accept()
+                connected.close()
+                assert peer.hear_all() == b""
+
+
+def test_a_listener_that_was_closed_within_the_turn_is_not_accepted_from() -> None:
+    """Somebody was seen to wait there, and then it was closed.
+
+    With another listener's being open taken for this one's: an error, and a rest for all.
+    """
+    made, other, admitting = listener(), listener(), Admitting()
+    with accepting(made, Permits(5), admitting) as acceptor:
+        acceptor._loop.call(lambda: acceptor._listeners.append(other))
+        acceptor._loop.call(acceptor._rest)
+        acceptor._loop.call(acceptor._resume)
+
+        def close_and_accept() -> None:
+            acceptor._close(other)
+            assert not acceptor._accept(other)
+            assert acceptor._awaited == [made]
+
+        acceptor._loop.call(close_and_accept)
+        with Peer(made.address):
+            eventually(lambda: admitting.streams)
+        assert not acceptor._in_episode
+
+
+class Refusing(Admitting):
+    """Takes over streams, and refuses them."""
+
+    def __call__(self, stream: Stream, listener: Listener, refused: CloseReason | None) -> bool:
+        self.streams.append(stream)
+        return False
+
+
+def test_who_is_refused_takes_no_permit() -> None:
+    """With the permit taken for gone: after five of them nobody is accepted any more."""
+    made, admitting, permits = listener(), Refusing(), Permits(5)
+    with contextlib.ExitStack() as stack, accepting(made, permits, admitting):
+        for n in range(20):
+            stack.enter_context(Peer(made.address))
+            eventually(lambda: len(admitting.streams) == n + 1)  # noqa: B023 - called at once
+    assert all(permits.take(lambda: None) for _ in range(5))

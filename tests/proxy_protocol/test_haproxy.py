@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from threadwire import Address
 from threadwire.address import socket_address
 from threadwire.proxy_protocol import ProxyHeader, ProxyParser, encode_v1, encode_v2
 
+from ..haproxy import HAProxy, program
 from ..support import PATIENCE
 from .support import CLIENT, CLIENT6, PUBLIC, PUBLIC6, Outcome, byte_by_byte, outcome
 
@@ -86,36 +84,21 @@ def test_what_haproxy_said_of_tls() -> None:
     assert header.ssl.key_algorithm == "EC256"
 
 
-class Relay:
-    """An HAProxy between ``listening``, which it accepts on, and our own ``server``."""
+class Relay(HAProxy):
+    """An HAProxy between ``listening`` and our own ``server``."""
 
     def __init__(
-        self, directory: Path, listening: socket.socket, bind: str, server: str, more: str
+        self,
+        directory: Path,
+        listening: socket.socket,
+        bind: str,
+        server: str,
+        more: Sequence[str],
     ) -> None:
-        self.listening = listening
         self.server = socket.create_server(("127.0.0.1", 0))
         self.server.settimeout(PATIENCE)
-        config = directory / "haproxy.cfg"
-        config.write_text(
-            "global\n maxconn 20\n"
-            "defaults\n mode tcp\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n"
-            "listen relay\n"
-            " unique-id-format id-%ci-%cp\n"
-            f" bind fd@{listening.fileno()} {bind}\n{more}"
-            f" server ours 127.0.0.1:{self.server.getsockname()[1]} {server}\n"
-        )
-        self._process = subprocess.Popen(
-            [program(), "-db", "-f", str(config)],
-            pass_fds=[listening.fileno()],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def client(self) -> socket.socket:
-        client = socket.socket(self.listening.family)
-        client.settimeout(PATIENCE)
-        client.connect(self.listening.getsockname())
-        return client
+        address = f"127.0.0.1:{self.server.getsockname()[1]}"
+        super().__init__(directory, listening, bind=bind, server=f"{address} {server}", more=more)
 
     def heard(self, said: bytes, answer: bytes = b"") -> tuple[ProxyHeader, Address]:
         """The next connection's header, behind which ``said`` has come; and its own peer."""
@@ -138,18 +121,8 @@ class Relay:
         return header, socket_address(socket.AF_INET, name)
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait(PATIENCE)
+        super().close()
         self.server.close()
-        self.listening.close()
-
-
-def program() -> str:
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-    found = shutil.which("haproxy", path=path)
-    if found is None:
-        pytest.skip("haproxy is not installed")
-    return found
 
 
 Relaying = Callable[..., Relay]
@@ -173,8 +146,7 @@ def relaying(tmp_path: Path) -> Iterator[Relaying]:
                 listening = socket.create_server((host, 0), family=family)
             except OSError:
                 pytest.skip(f"there is no {host} here")
-        lines = "".join(f" {line}\n" for line in more)
-        relays.append(Relay(tmp_path, listening, bind, server, lines))
+        relays.append(Relay(tmp_path, listening, bind, server, more))
         return relays[-1]
 
     yield start

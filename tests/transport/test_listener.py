@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import select
 import socket
 from pathlib import Path
 
 import pytest
 
 from threadwire import Address, ListenError, parse_address
-from threadwire.transport import listen
+from threadwire.limits import OFF
+from threadwire.transport import Listener, listen
 
 from ..support import Peer
 
@@ -149,3 +152,99 @@ def test_nothing_to_accept_is_a_value() -> None:
     (made,) = listen(parse_address("tcp://127.0.0.1:0"), 8)
     assert made.accept() is None
     made.close()
+
+
+def connecting(address: Address, count: int) -> tuple[list[socket.socket], int]:
+    """So many clients that begin to connect; and how many the system lets in."""
+    clients = []
+    for _ in range(count):
+        client = socket.socket()
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            client.connect((address.host, address.port))
+        clients.append(client)
+    connected = sum(bool(select.select([], [client], [], 0.0)[1]) for client in clients)
+    return clients, connected
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_no_more_are_admitted(shared: bool) -> None:
+    """Who waits already goes on waiting. On a socket that others have, too, nothing changes.
+
+    With the backlog left as it is: all are let in, and reset when it is closed.
+    """
+    made = Listener(socket.create_server(("127.0.0.1", 0), backlog=16), shared=shared)
+    with contextlib.closing(made), Peer(made.address), Peer(made.address):
+        made.admit_no_more()
+        made.admit_no_more()
+        clients, connected = connecting(made.address, 5)
+        for client in clients:
+            client.close()
+        assert connected == (5 if shared else 0)
+        accepted = [made.accept() for _ in range(2)]
+        assert all(accepted)
+        for stream in accepted:
+            assert stream is not None
+            stream.close()
+
+
+def test_no_more_are_admitted_to_one_that_is_closed() -> None:
+    made = Listener(socket.create_server(("127.0.0.1", 0)))
+    made.close()
+    made.admit_no_more()
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "unix"])
+def test_whether_anybody_waits(scheme: str, tmp_path: Path) -> None:
+    address = "tcp://127.0.0.1:0" if scheme == "tcp" else f"unix://{tmp_path}/s"
+    (made,) = listen(parse_address(address), 8)
+    with contextlib.closing(made):
+        assert not made.anybody_waits()
+        with Peer(made.address):
+            assert made.anybody_waits()
+            stream = made.accept()
+            assert stream is not None
+            stream.close()
+        assert not made.anybody_waits()
+
+
+def test_a_socket_that_is_left_in_place_keeps_its_file(tmp_path: Path) -> None:
+    """With the file removed all the same: nobody finds whoever goes on with it."""
+    path = tmp_path / "s.sock"
+    (made,) = listen(Address("unix", path=str(path)), 8)
+    with socket.socket(fileno=os.dup(made.fileno())) as other:
+        made.leave_in_place()
+        made.close()
+        with Peer(Address("unix", path=str(path))):
+            connected, _ = other.accept()
+            connected.close()
+    os.unlink(path)
+
+
+def test_an_inherited_socket_may_be_others_too() -> None:
+    """With it taken for ours alone: its queue would be cut short for all."""
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        (made,) = listen(Address("fd", port=os.dup(given.fileno())), 8)
+        (own,) = listen(parse_address("tcp://127.0.0.1:0"), 8)
+        assert (made.shared, own.shared) == (True, False)
+        made.close()
+        own.close()
+
+
+def test_options_are_set_where_there_are_such(tmp_path: Path) -> None:
+    """A unix socket has none. With them set all the same: it cannot be listened on."""
+    (made,) = listen(Address("unix", path=str(tmp_path / "s")), 8)
+    made.set_options((60, 15, 4), 5.0)
+    made.close()
+    (made,) = listen(parse_address("tcp://127.0.0.1:0"), 8)
+    with contextlib.closing(made):
+        made.set_options((1, 2, 3), OFF)
+        get = made.socket.getsockopt
+        before = get(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert before == 0
+        assert get(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 1
+        assert get(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 2
+        assert get(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+        for seconds, milliseconds in ((0.0001, 1), (2.5, 2500), (1e9, 2**31 - 1)):
+            made.set_options((1, 2, 3), seconds)
+            assert get(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == milliseconds

@@ -9,6 +9,7 @@ from .. import events
 from ..errors import UsageError
 from ..options import CHANGEABLE
 from ..server import Server
+from ..settings import Setting
 from .capacity import make_room
 from .configuration import Configuration, Sources
 
@@ -21,8 +22,9 @@ class Reloader:
     def __init__(self, server: Server, sources: Sources, configuration: Configuration) -> None:
         self._server = server
         self._sources = sources
+        self._first = configuration  # what else is in force until a restart
         self._lock = threading.Lock()
-        self._current = configuration  # under the lock
+        self._current = configuration  # under the lock: where what may change stands now
 
     def reload(self) -> None:
         """Read everything anew, certificates too. If anything is wrong, nothing is changed.
@@ -32,10 +34,13 @@ class Reloader:
         with self._lock:
             try:
                 wanted = self._sources.load()
-                changed = self._current.changed(wanted)
-                now = [s.name for s in changed if s.name in CHANGEABLE or s.name == "log_level"]
-                later = [s.name for s in changed if s.name not in now]
-                self._server.reconfigure(**self._changes(wanted, now))
+                now = [s.name for s in self._current.changed(wanted) if _may_change(s)]
+                later = [s.name for s in self._first.changed(wanted) if not _may_change(s)]
+                changes = {name: wanted[name] for name in now if name in CHANGEABLE}
+                room = make_room(wanted["max_clients"]) if "max_clients" in now else None
+                if room is not None:
+                    changes["max_clients"] = room.max_clients
+                self._server.reconfigure(**changes)
             except UsageError as error:
                 events.reload_failed(error)
                 return
@@ -43,12 +48,15 @@ class Reloader:
                 level = logging.getLevelNamesMapping()[wanted["log_level"].upper()]
                 events.logger.setLevel(level)
             self._current = wanted
+            if (
+                room is not None
+                and wanted.is_given("max_clients")
+                and room.max_clients < room.wanted
+            ):
+                events.capacity_short(room.max_clients, room.descriptors, room.wanted)
             events.reloaded(", ".join(now), ", ".join(later))
             self._server.reload_certificates()
 
-    @staticmethod
-    def _changes(wanted: Configuration, names: list[str]) -> dict[str, object]:
-        changes: dict[str, object] = {n: wanted[n] for n in names if n in CHANGEABLE}
-        if "max_clients" in changes:
-            changes["max_clients"] = make_room(wanted["max_clients"]).max_clients
-        return changes
+
+def _may_change(setting: Setting) -> bool:
+    return setting.name in CHANGEABLE or setting.name == "log_level"

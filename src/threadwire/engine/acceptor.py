@@ -18,6 +18,7 @@ something: the queue is closed to newcomers, and then emptied as permits become 
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import functools
@@ -26,7 +27,7 @@ from collections.abc import Callable, Sequence
 
 from .. import events
 from ..errors import CloseReason
-from ..limits import ACCEPT_PAUSE, OFF
+from ..limits import ACCEPT_PAUSE, LINGER_BYTES, OFF
 from ..transport import Listener, Stream
 from .gate import Gate
 from .loop import Loop
@@ -151,8 +152,10 @@ class Acceptor:
         """Accept what waits at one listener, up to a burst; whether nobody waits any more."""
         for n in range(_BURST):
             # It may have been closed or put to rest since clients were seen to wait.
-            if not self._awaited:
+            if listener not in self._awaited:
                 return False
+            if self._state is _State.EMPTYING and self._closed_empty(listener):
+                return True
             refused = None
             if not self._have_permit():
                 if not self._gate.refuse:
@@ -161,6 +164,8 @@ class Acceptor:
                     return False
                 refused = CloseReason.BUSY
             if self._gate.rate != OFF and not self._have_token():
+                if n == 0:
+                    self._await_token()
                 return False
             try:
                 stream = listener.accept()
@@ -169,8 +174,6 @@ class Acceptor:
                 continue
             if stream is None:
                 self._tokens += 1
-                if self._state is _State.EMPTYING:
-                    self._close(listener)
                 return True
             if self._admitted(listener, stream, refused):
                 self._end_episode()
@@ -186,18 +189,21 @@ class Acceptor:
         self._loop.post(self._resume)
 
     def _have_token(self) -> bool:
-        """Whether the rate allows for one more; if not, accepting rests until it does."""
+        """Whether the rate allows for one more; then it is used up."""
         rate = self._gate.rate
-        now = time.monotonic()
+        now = self._loop.now()
         most = max(1.0, rate)  # a second's worth may come at once
         self._tokens = min(most, self._tokens + (now - self._filled) * rate)
         self._filled = now
-        if self._tokens >= 1:
-            self._tokens -= 1
-            return True
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _await_token(self) -> None:
+        rate = self._gate.rate
         self._pause(f"accept_rate={rate:g}")
         self._loop.later((1 - self._tokens) / rate, self._resume)
-        return False
 
     def _admitted(self, listener: Listener, stream: Stream, refused: CloseReason | None) -> bool:
         try:
@@ -249,8 +255,9 @@ class Acceptor:
     def _begin_emptying(self) -> None:
         if self._state in (_State.ACCEPTING, _State.SUSPENDED):
             self._state = _State.EMPTYING
-            for listener in self._listeners:
+            for listener in list(self._listeners):
                 listener.admit_no_more()
+                self._closed_empty(listener)
             self._resume()
             self._accept_waiting()
             for listener in list(self._listeners):
@@ -261,14 +268,17 @@ class Acceptor:
         """Accept until nobody waits, or something is wanting."""
         for listener in list(self._listeners):
             for _ in range(_MOST_BURSTS):
-                if self._state is _State.EMPTYING and not listener.anybody_waits():
-                    self._close(listener)  # even if there is no permit to look for one with
-                    break
                 if listener not in self._awaited or self._accept(listener):
                     break
 
+    def _closed_empty(self, listener: Listener) -> bool:
+        """Close it if nobody waits there; asked without a permit to accept anybody with."""
+        if listener.anybody_waits():
+            return False
+        self._close(listener)
+        return True
+
     def _close(self, listener: Listener) -> None:
-        """Nobody waits there, and nobody is to come."""
         if listener in self._awaited:
             self._awaited.remove(listener)
             self._loop.ignore_clients(listener)
@@ -288,12 +298,28 @@ class Acceptor:
         self._rest()
         for listener in list(self._listeners):
             try:
-                while (stream := listener.accept()) is not None:
-                    self._dismissed += 1
-                    stream.close()
+                self._dismiss(listener)
             except (OSError, MemoryError) as error:
                 events.accept_failed(listener.address, error)
             self._close(listener)
+
+    def _dismiss(self, listener: Listener) -> None:
+        """End those who still wait there, each as gently as that can be done at once."""
+        for _ in range(_MOST_BURSTS * _BURST):
+            try:
+                stream = listener.accept()
+            except OSError as error:
+                if error.errno not in _PEER_ERRORS:
+                    raise
+                continue
+            if stream is None:
+                return
+            self._dismissed += 1
+            left = LINGER_BYTES.whole
+            with contextlib.suppress(OSError):  # bytes that are not read would make it a reset
+                while left > 0 and (data := stream.read_nowait()):
+                    left -= len(data)
+            stream.close()
 
     def _hand_over(self) -> None:
         if self._state is not _State.CLOSED:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from .. import events
 from ..connection import Connection
-from ..errors import Close, CloseReason, TimeLimitError
+from ..errors import Close, CloseReason, TimeLimitError, TlsError
 from ..handler import Handler
 from ..limits import OFF, WRITE_PROGRESS
 from ..rules import Rules
@@ -47,7 +47,7 @@ class Clients:
         self._timers = timers
         self._rules = rules
         self._released = released
-        self.deadlines = Deadlines(rules, timers, self.expire)
+        self.deadlines = Deadlines(rules, timers, self.expire, self._blame)
         self.here: set[Connection] = set()  # all whose ``_here`` is true
         # What the next flush writes: descriptors with a frame each, and their connections.
         self.replies: list[tuple[int, bytes | memoryview]] = []
@@ -111,6 +111,10 @@ class Clients:
             return
         connection.end_reading(reason, stop=True)
         self.settle(connection)
+
+    def _blame(self, connection: Connection, error: BaseException) -> None:
+        """Close it at once: its framing, a user's, has raised ``error`` when it should not."""
+        connection.abort(explain(connection, self._handler, error))
 
     def fail(self, connection: Connection, error: BaseException) -> None:
         """It ends by ``error``, after what was replied."""
@@ -218,7 +222,12 @@ class Clients:
         if not connection._here or not connection.has_pending:
             return
         if connection._send_lock.acquire(False):
-            data = connection.take_pending()
+            try:
+                data = connection.take_pending()
+            except (OSError, TlsError):
+                connection._send_lock.release()
+                self._fail_tls(connection)
+                return
             replies.append((connection._fd, data))
             repliers.append(connection)
             error = connection.take_unframed()
@@ -226,6 +235,16 @@ class Clients:
                 self.fail(connection, error)
         elif connection not in repliers:
             self._step_aside(connection)
+
+    def _fail_tls(self, connection: Connection) -> None:
+        """Nothing more can be sent, but for the alert that says why."""
+        failure = None if connection._tls is None else connection._tls.failure
+        if failure is not None and connection._violation is None:
+            connection._violation = failure
+            events.peer_fault(connection, failure)
+        connection.end_reading(CloseReason.TLS_ERROR, stop=True)
+        connection.note_end(CloseReason.TLS_ERROR)
+        self.dirty.append(connection)
 
     def _fell_short(self, connection: Connection, data: bytes | memoryview, count: int) -> None:
         """Send lock held: not all could be written; ``count`` bytes were, or it is an error."""
@@ -237,11 +256,26 @@ class Clients:
         connection._taken += count
         if connection._timer is None or connection._taken >= WRITE_PROGRESS.whole:
             self._cancel_timer(connection)
-            connection._taken = 0
-            if self._rules.write_timeout < OFF:
-                connection._timer = self._timers.after(
-                    self._rules.write_timeout, lambda: connection.abort(CloseReason.WRITE_TIMEOUT)
-                )
+            self._time_writing(connection)
+
+    def _time_writing(self, connection: Connection) -> None:
+        """From now on it has ``write_timeout`` for the next piece."""
+        connection._taken = 0
+        if self._rules.write_timeout < OFF:
+            stall = functools.partial(self._stalled, connection, connection._stream.unsent_bytes())
+            connection._timer = self._timers.after(self._rules.write_timeout, stall)
+
+    def _stalled(self, connection: Connection, unsent: int) -> None:
+        """There was no room for ``write_timeout``, at whose beginning the system held ``unsent``.
+
+        The system tells of room only when there is much of it, which may be megabytes. So a
+        slow peer can have read a piece nevertheless.
+        """
+        taken = connection._taken + unsent - connection._stream.unsent_bytes()
+        if taken >= WRITE_PROGRESS.whole:
+            self._time_writing(connection)
+        else:
+            connection.abort(CloseReason.WRITE_TIMEOUT)
 
     def _step_aside(self, connection: Connection) -> None:
         """Another thread is sending; it writes first, and calls for attention when it leaves.
@@ -266,7 +300,7 @@ class Clients:
             try:
                 self._decide(connection)
             except BaseException as error:  # noqa: BLE001 - a framing of the user's
-                connection.abort(explain(connection, self._handler, error))
+                self._blame(connection, error)
 
     def _decide(self, connection: Connection) -> None:
         farewell = connection._farewell
@@ -288,7 +322,7 @@ class Clients:
             self._watch(connection, WRITE)
         elif connection._rest is not None:
             self._recall(connection)
-        elif connection._opening is not None and not (connection._ended or connection.finished):
+        elif connection._opening is not None and connection._opening.goes_on(connection):
             self._watch(connection, READ if connection._opening.reading else 0)
         elif connection.is_over():
             self._bid_farewell(connection)
@@ -328,8 +362,10 @@ class Clients:
         if not before:
             try:
                 self._poller.add(connection._stream.socket, connection, interest)
-            except OSError as error:
+            except BaseException as error:
                 connection._interest = 0
+                if not isinstance(error, OSError):
+                    raise
                 events.no_capacity(connection, error)
                 connection.abort(CloseReason.NO_CAPACITY)
         elif not interest:
@@ -339,6 +375,8 @@ class Clients:
 
     def _bid_farewell(self, connection: Connection) -> None:
         connection.note_end(connection.end_reason or CloseReason.HANDLER_CLOSED)
+        if connection._opening is not None:
+            connection._opening.give_up(connection)
         # A sender that is still writing has taken what was pending, too.
         if not connection._send_lock.acquire(blocking=False):
             self._step_aside(connection)

@@ -50,10 +50,13 @@ class Engine:
         self._rules = rules
         self._loop_count = loops
         self._released = released
-        self.threads = SpareThreads("threadwire-serving", on_start=on_start)
+        self.threads = self._new_threads()
         self._loops: list[Loop] = []
         self._acceptor: Acceptor | None = None
         self._watchdog: Watchdog | None = None
+
+    def _new_threads(self) -> SpareThreads:
+        return SpareThreads("threadwire-serving", on_start=self._on_start)
 
     def start(self, listeners: Sequence[Listener]) -> None:
         """Begin to serve. Raises OSError or RuntimeError if the system has too little of something.
@@ -83,8 +86,10 @@ class Engine:
         except BaseException:
             for loop in loops[led:]:
                 loop.never_led()
-            self._watchdog = None
+            self._watchdog = self._acceptor = None
             self.close(JOIN_GRACE.default)
+            self._loops = []
+            self.threads = self._new_threads()
             raise
         self._acceptor.start()
 

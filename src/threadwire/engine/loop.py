@@ -111,6 +111,7 @@ class Loop:
         self._lender = Lender(handler, threads, self._clients, rules, self.take_back, loops)
         self._turns = Turns(handler, self._clients, self._lender, self._openings, rules)
         self._unwatch = rules.clock.watch(self.wake)
+        rules.watch(lambda: self.post(self._reconsider))
 
     # Any thread.
 
@@ -238,6 +239,10 @@ class Loop:
     def ignore_clients(self, listener: Listener) -> None:
         self._poller.remove(listener.fileno())
 
+    def now(self) -> float:
+        """The time that :meth:`later` goes by."""
+        return self._timers.now()
+
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Make ``call`` when so many seconds have gone by."""
         return self._timers.after(seconds, call)
@@ -315,7 +320,14 @@ class Loop:
 
     def never_led(self) -> None:
         """Whoever made it, and found no thread for it."""
+        with self._lock:
+            self._closed = True
         self._close()
+
+    def _reconsider(self) -> None:
+        """The limits have changed."""
+        self._clients.deadlines.reconsider(self._clients.here)
+        self._lender.serve_waiting()
 
     def _stop(self) -> None:
         self._stopping = True
@@ -327,9 +339,9 @@ class Loop:
         for call in calls:
             self._make(call)
         for connection in list(self._clients.here):
-            self._clients.cut(connection)
+            self._make(functools.partial(self._clients.cut, connection))
         for connection in list(self._clients.leaving):
-            self.take_back(connection)
+            self._make(functools.partial(self.take_back, connection))
         self._close()
 
     def _close(self) -> None:

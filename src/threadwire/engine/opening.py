@@ -38,10 +38,11 @@ _STEPS: Final = 4  # handshakes that are computed at once
 class Opening:
     """How far one connection's opening has come."""
 
-    __slots__ = ("data", "home", "parser", "secure", "stepping", "timer", "tls")
+    __slots__ = ("begun", "data", "home", "parser", "secure", "stepping", "timer", "tls")
 
     def __init__(self, parser: ProxyParser | None, *, secure: bool) -> None:
-        self.home: Openings | None = None  # once it has begun
+        self.home: Openings | None = None  # once the loop has it
+        self.begun = False  # the peer has said something
         self.parser = parser  # while the PROXY header is awaited
         self.secure = secure  # a TLS handshake is to follow
         self.tls: Tls | None = None  # with whom hands are shaken, once it has
@@ -54,9 +55,19 @@ class Opening:
         """Whether the loop is to read: what the peer sends during a step can wait."""
         return not self.stepping
 
+    def goes_on(self, connection: Connection) -> bool:
+        """Whether more is to come; a drain ends those whose peers have not begun."""
+        if connection._ended or connection.finished:
+            return False
+        return self.begun or not connection.draining or connection._stream.readable_bytes() > 0
+
     def over(self, connection: Connection) -> None:
         """Opened, or released before."""
         connection._opening = None
+        self.give_up(connection)
+
+    def give_up(self, connection: Connection) -> None:
+        """It will not be opened any more; its last moments are others' affair."""
         if self.timer is not None:
             self.timer.cancel()
         if self.home is not None:
@@ -98,17 +109,18 @@ class Openings:
     def begin(self, connection: Connection, opening: Opening) -> None:
         """The connection is the loop's, and is to be opened."""
         opening.home = self
-        self._clients.hold(connection)
         if opening.parser is not None:
             self._set_timer(connection, opening, CloseReason.PROXY_ERROR)
-        elif not self._begin_handshake(connection, opening):
-            return
+        else:
+            self._begin_handshake(connection, opening)
+        self._clients.hold(connection)
         self._clients.settle(connection)
 
     def received(self, connection: Connection, opening: Opening, data: bytes) -> None:
         """Something was read."""
         if connection.finished or connection.end_reason is not None:
             return
+        opening.begun = True
         if opening.parser is not None:
             self._read_header(connection, opening, opening.parser, data)
         else:
@@ -132,10 +144,11 @@ class Openings:
         if found is not None:
             self._heed_header(connection, opening, parser, found)
 
-    def peer_ended(self, connection: Connection, opening: Opening) -> None:
-        """The peer has sent all that it will."""
+    def peer_ended(self, connection: Connection, opening: Opening) -> bool:
+        """The peer has sent all that it will; ``False`` if a session meets the end by itself."""
         if opening.parser is not None:
             self._settle_header(connection, opening, opening.parser, "the stream ended")
+        return connection._here
 
     def _settle_header(
         self, connection: Connection, opening: Opening, parser: ProxyParser, reason: str
@@ -161,10 +174,11 @@ class Openings:
             connection.proxy = found
             if not found.local and found.source is not None:
                 connection.peer = found.source
-        refused = self._admission.judge(connection)
-        if refused is not None:
-            self._refuse(connection, refused)
-            return
+        if connection.proxy is None or not connection.proxy.local:  # else it is the proxy itself
+            refused = self._admission.judge(connection)
+            if refused is not None:
+                self._refuse(connection, refused)
+                return
         if not opening.secure:
             self._complete(connection, opening, parser.rest)
         elif self._begin_handshake(connection, opening):
@@ -214,6 +228,7 @@ class Openings:
         except BaseException as caught:  # noqa: BLE001 - the loop sorts it out
             error = caught
         self._post(functools.partial(self._stepped, connection, opening, done, error))
+        error = None  # or its traceback, which leads here, would be part of a circle
 
     def _stepped(
         self, connection: Connection, opening: Opening, done: bool, error: BaseException | None
@@ -221,7 +236,7 @@ class Openings:
         self._steps -= 1
         if self._waiting:
             self._run(self._waiting.popleft())
-        if connection._opening is not opening or not connection._here:  # released meanwhile
+        if connection._opening is not opening or not opening.goes_on(connection):  # too late
             return
         opening.stepping = False
         connection._tls = opening.tls
@@ -231,6 +246,8 @@ class Openings:
                 error = TlsError(f"{type(error).__name__}: {error}")
             self._fail(connection, error, CloseReason.TLS_ERROR)
         elif done:
+            with connection._send_lock:  # nobody else has it yet
+                connection.write_pending_now()  # our last part; a session would wait for the peer's
             self._complete(connection, opening, b"")
         else:
             self._clients.dirty.append(connection)  # our part of the handshake is written
@@ -239,7 +256,10 @@ class Openings:
 
     def _complete(self, connection: Connection, opening: Opening, rest: bytes) -> None:
         opening.over(connection)
-        self._opened(connection, rest)
+        try:
+            self._opened(connection, rest)
+        except BaseException as error:  # noqa: BLE001 - a framing of the user's
+            self._clients.fail(connection, error)
 
     def _set_timer(self, connection: Connection, opening: Opening, reason: CloseReason) -> None:
         if opening.timer is not None:
@@ -253,6 +273,8 @@ class Openings:
 
     def _expire(self, connection: Connection, opening: Opening, seconds: float) -> None:
         opening.timer = None
+        if connection._opening is not opening or connection._ended:  # it is on its way out
+            return
         if opening.parser is not None:
             reason = f"{seconds:g} s had gone by"
             self._settle_header(connection, opening, opening.parser, reason)
@@ -270,5 +292,7 @@ class Openings:
 
     def _end(self, connection: Connection, reason: CloseReason) -> None:
         """Nothing more is read; an alert may still be under way."""
+        if connection._opening is not None and connection._opening.timer is not None:
+            connection._opening.timer.cancel()
         connection.end_reading(reason, stop=True)
         self._clients.dirty.append(connection)

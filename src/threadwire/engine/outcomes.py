@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from .. import events
 from ..connection import Connection
-from ..errors import Close, CloseReason, ConnectionClosed, FramingError, UsageError
+from ..errors import Close, CloseReason, ConnectionClosed, FramingError, TlsError, UsageError
 from ..framing import require_bytes
 from ..handler import Handler
 from ..incoming import reason_of
@@ -77,7 +77,7 @@ def explain(connection: Connection, handler: Handler, error: BaseException) -> C
     """Say whose fault ``error`` is, and log what is worth a line."""
     if isinstance(error, Close):
         return CloseReason.HANDLER_CLOSED
-    if isinstance(error, FramingError) and error is connection.violation:
+    if isinstance(error, FramingError | TlsError) and error is connection.violation:
         events.peer_fault(connection, error)
         return reason_of(error)
     if isinstance(error, ConnectionClosed) and error.connection is connection:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..errors import CloseReason, TimeLimitError, TlsError, UsageError
-from ..rules import Rules
+from ..rules import Rules, TlsContext
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -20,7 +20,8 @@ __all__ = ["start_tls"]
 
 def start_tls(connection: Connection, rules: Rules) -> TlsInfo:
     """The owner of ``connection``: shake hands, within ``handshake_timeout``."""
-    if connection._receive_lock is None:
+    receiving = connection._receive_lock
+    if receiving is None:
         raise UsageError("start_tls() is for session handlers")
     if rules.tls is None:
         raise UsageError("start_tls() needs a server with tls_cert and tls_key")
@@ -28,9 +29,19 @@ def start_tls(connection: Connection, rules: Rules) -> TlsInfo:
         raise UsageError("the connection is a TLS one already")
     if connection.closed:
         raise connection._closed_error()
+    if not receiving.acquire(blocking=False):
+        raise UsageError("start_tls() while another thread receives")
+    try:
+        return _start(connection, rules, rules.tls)
+    finally:
+        receiving.release()
+
+
+def _start(connection: Connection, rules: Rules, source: TlsContext) -> TlsInfo:
+    """Receive lock held: nobody else reads."""
     from ..transport.tls import Tls
 
-    tls = Tls(rules.tls.context, server_side=True)
+    tls = Tls(source.context, server_side=True)
     try:
         if connection._codec.unread:
             # Sent in plain text, they could be anybody's; after the handshake they would pass
@@ -40,7 +51,14 @@ def start_tls(connection: Connection, rules: Rules) -> TlsInfo:
         with connection._send_lock:
             if connection.has_pending:
                 connection._write(b"")
-            _shake_hands(connection, tls, rules)
+            try:
+                _shake_hands(connection, tls, rules)
+            except BaseException as error:
+                # Before anybody else may send: it would be in plain text.
+                peers = isinstance(error, TlsError)
+                reason = CloseReason.TLS_ERROR if peers else connection.end_reason
+                connection.abort(reason or CloseReason.HANDLER_FAILED)
+                raise
             connection._tls = tls
     except TlsError as error:
         connection._violation = error  # the peer's fault, whatever the handler makes of it

@@ -124,8 +124,9 @@ class Turns:
                 key._farewell.over()
                 continue
             try:
-                if key._opening is not None and code == END:
-                    self._openings.peer_ended(key, key._opening)
+                opening = key._opening
+                if opening and code == END and not self._openings.peer_ended(key, opening):
+                    continue
                 if code == END:
                     key.note_peer_end(CloseReason.PEER_CLOSED)
                 else:  # what was begun cannot be finished: the peer would not get the answer

@@ -139,27 +139,32 @@ class Tls:
             if self.failure is not None:
                 raise self._failed()
             try:
-                if self.info is not None:
-                    self._early += self._read(data)
-                    return True
-                if data and not self._hello and data[0] not in (ALERT, HANDSHAKE):
-                    raise self._fail(f"{NOT_TLS}: it began with {data[:16]!r}", None)
-                if len(self._hello) < MOST_HELLO:
-                    self._hello += data[: MOST_HELLO - len(self._hello)]
-                self._take_in(data)
-                try:
-                    self._object.do_handshake()
-                    self.info = self._describe()
-                except ssl.SSLWantReadError:
-                    return False
-                except ssl.SSLZeroReturnError as error:
-                    raise self._fail(HUNG_UP, error) from error
-                except ssl.SSLError as error:
-                    raise self._fail(explain(error), error) from error
-                self._early = self._read()
+                for start in range(0, len(data) or 1, _PIECE):
+                    self._advance(data[start : start + _PIECE])
             finally:
                 self._take_note()
-            return True
+            return self.info is not None
+
+    def _advance(self, data: bytes) -> None:
+        """Lock held: go on with the handshake; what comes after it is read."""
+        if self.info is not None:
+            self._early += self._read(data)
+            return
+        if data and not self._hello and data[0] not in (ALERT, HANDSHAKE):
+            raise self._fail(f"{NOT_TLS}: it began with {data[:16]!r}", None)
+        if len(self._hello) < MOST_HELLO:
+            self._hello += data[: MOST_HELLO - len(self._hello)]
+        self._take_in(data)
+        try:
+            self._object.do_handshake()
+            self.info = self._describe()
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLZeroReturnError as error:
+            raise self._fail(HUNG_UP, error) from error
+        except ssl.SSLError as error:
+            raise self._fail(explain(error), error) from error
+        self._early = self._read()
 
     def open(self, data: bytes) -> bytes:
         """Take ``data``, which was read, and return the plaintext of all complete records.
