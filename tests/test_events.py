@@ -146,13 +146,19 @@ def test_who_is_asked_first_may_take_an_event_without_a_record(
 
     monkeypatch.setattr(events, "shortcut", take)
     events.stopped(5, 1, 0, 2)
-    assert asked == [(logging.INFO, "stopped", {"finished": 5, "cut": 1, "dismissed": 0, "refused": 2})]
+    assert asked == [
+        (logging.INFO, "stopped", {"finished": 5, "cut": 1, "dismissed": 0, "refused": 2})
+    ]
     assert not caplog.records
 
     takes = False
     events.stopped(6, 0, 0, 0)
-    assert asked[1:] == [(logging.INFO, "stopped", {"finished": 6, "cut": 0, "dismissed": 0, "refused": 0})]
-    assert [record.getMessage() for record in caplog.records] == ["stopped finished=6 cut=0 dismissed=0 refused=0"]
+    assert asked[1:] == [
+        (logging.INFO, "stopped", {"finished": 6, "cut": 0, "dismissed": 0, "refused": 0})
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        "stopped finished=6 cut=0 dismissed=0 refused=0"
+    ]
 
     emit(logging.DEBUG, "message", size=1)  # not enabled
     emit(logging.ERROR, "handler-failed", exception=ValueError())  # has a traceback
@@ -203,7 +209,7 @@ def test_events_that_concern_no_connection(caplog: pytest.LogCaptureFixture) -> 
         'accept-paused reason="too many open files"',
         "accept-resumed refused_meanwhile=3",
         'accept-failed listen=tcp://[::]:80 error=OSError detail="no good"',
-        'cut connection=7 peer=tcp://[::1]:5 seconds=1.235 bytes_received=8 '
+        "cut connection=7 peer=tcp://[::1]:5 seconds=1.235 bytes_received=8 "
         'bytes_sent=9 doing="a reply"',
         "stopped finished=5 cut=1 dismissed=3 refused=2",
     ]

@@ -48,19 +48,17 @@ class Scene:
         options.setdefault("handoff_after", NEVER)
         self.server = serving(handler, clock=self.clock, **options)
 
-    def answer(self, message: bytes) -> bytes | None:
-        if message.startswith(b"block"):
+    def answer(self, message: bytes) -> bytes:
+        if message == b"block":
             self.blocked.set()
             wait_for(self.go_on)
-        return None if message.endswith(b"in silence") else message[::-1]
+        return message[::-1]
 
     def session(self) -> object:
         @threadwire.session
         def talk(connection: Connection) -> None:
             for message in connection:
-                reply = self.answer(message)
-                if reply is not None:
-                    connection.send(reply)
+                connection.send(self.answer(message))
 
         return talk
 
@@ -513,26 +511,44 @@ def test_never_before_the_time_is_over(scene: Callable[..., Scene], way: str) ->
             assert not connection.closed
 
 
-@every_way
-def test_never_before_the_time_is_over_since_the_handler_returned(
-    scene: Callable[..., Scene], way: str
-) -> None:
-    """It has sent nothing, so that only its having been under way is known.
+def test_what_a_session_does_beside_receiving_counts(serving: Serving) -> None:
+    """Nothing of it is seen but that it does not wait for its peer.
 
-    With ``watch.active`` set to the time of the look: it is closed a second too early.
+    With ``watch.active`` set to the time of such a look: it is closed a second too early.
     """
-    made = scene(way, idle_timeout=60, **({"handoff_after": 0.005} if way == "loop" else {}))
-    with made.client() as (peer, connection):
-        peer.say(b"block in silence\n")
-        wait_for(made.blocked)
-        if way == "loop":
-            eventually(lambda: connection.owner)
-        made.turn(100)
-        made.turn(1.8)  # less than from one look to the next
-        made.go_on.set()
+    begin, begun, go_on = (threading.Event() for _ in range(3))
+
+    @threadwire.session
+    def work(connection: Connection) -> None:
+        while not begin.is_set():
+            with contextlib.suppress(threadwire.TimeLimitError):
+                connection.receive(timeout=0.02)
+        begun.set()
+        wait_for(go_on)
+        assert list(connection) == []
+
+    clock = Clock()
+    server = serving(work, idle_timeout=60, clock=clock)
+
+    def turn(seconds: float) -> None:
+        clock.turn(seconds)
+        for _ in range(2):
+            assert server.healthy(PATIENCE)
+
+    with Peer(server.address):
+        connection = only_connection(server)
+        eventually(lambda: server._engine._loops[0]._clients.deadlines.watched)
+        turn(4)
+        begin.set()
+        wait_for(begun)
+        turn(100)
+        turn(1.8)  # less than from one look to the next
+        go_on.set()
         eventually(lambda: connection._reading)
-        made.turn(59)
+        turn(59)
         assert not connection.closed
+        turn(10)
+        assert connection.closed
 
 
 @every_way
@@ -724,7 +740,10 @@ def test_a_client_of_the_loop_that_does_not_take_its_replies(
             assert server.healthy(PATIENCE)
 
         def closed() -> bool:  # later, where the system has found more room by itself
+            with contextlib.suppress(ConnectionResetError):
+                peer.hear(3000)
             clock.turn(8)
+            assert server.healthy(PATIENCE)
             return connection._released
 
         eventually(closed)
@@ -793,6 +812,32 @@ def test_by_the_systems_clock_a_peer_that_takes_little_at_a_time(
         eventually(closed)
         assert dripped < WRITE_PROGRESS.whole
     assert events.closed_reason() is CloseReason.WRITE_TIMEOUT
+
+
+# A thread that sends goes by the room that the system tells of, and it tells of megabytes only.
+not_yet = pytest.mark.xfail(
+    strict=True, reason="Stream.write does not see what the peer has taken of what the system holds"
+)
+
+
+@pytest.mark.parametrize(
+    "form", ["loop", *(pytest.param(form, marks=not_yet) for form in FORMS[1:])]
+)
+def test_by_the_systems_clock_a_peer_that_takes_a_piece_in_time(
+    serving: Serving, form: str
+) -> None:
+    """It reads several times as much as it has to, and less than the system waits for.
+
+    With no look at what the system still holds: it is closed at the first deadline.
+    """
+    server = serving(lambda message: BIG, write_timeout=0.5, handoff_after=NEVER)
+    pause = threading.Event()
+    with Peer(server.address, receive_buffer=4096) as peer:
+        connection = send_much(server, form, peer)
+        for _ in range(24):
+            peer.hear(WRITE_PROGRESS.whole + 4096)
+            pause.wait(0.05)
+        assert not connection.closed
 
 
 # By the system's clock.
