@@ -739,14 +739,14 @@ def test_a_client_of_the_loop_that_does_not_take_its_replies(
             clock.turn(8)
             assert server.healthy(PATIENCE)
 
-        def closed() -> bool:  # later, where the system has found more room by itself
+        def gone() -> bool:  # later, where the system has found more room by itself
             with contextlib.suppress(ConnectionResetError):
                 peer.hear(3000)
             clock.turn(8)
             assert server.healthy(PATIENCE)
             return connection._released
 
-        eventually(closed)
+        eventually(gone)
         other.say(b"beside\n")
         assert other.hear_line() == b"beside\n"
     eventually(lambda: not server.connections)
@@ -814,15 +814,7 @@ def test_by_the_systems_clock_a_peer_that_takes_little_at_a_time(
     assert events.closed_reason() is CloseReason.WRITE_TIMEOUT
 
 
-# A thread that sends goes by the room that the system tells of, and it tells of megabytes only.
-not_yet = pytest.mark.xfail(
-    strict=True, reason="Stream.write does not see what the peer has taken of what the system holds"
-)
-
-
-@pytest.mark.parametrize(
-    "form", ["loop", *(pytest.param(form, marks=not_yet) for form in FORMS[1:])]
-)
+@pytest.mark.parametrize("form", FORMS)
 def test_by_the_systems_clock_a_peer_that_takes_a_piece_in_time(
     serving: Serving, form: str
 ) -> None:

@@ -96,7 +96,7 @@ def test_a_log_that_fails_holds_up_no_closing(
         peer.say(b"block\n")
         wait_for(handling)
         report = server.close(0)
-        assert len(report.cut) == 2
+        assert 1 <= len(report.cut) <= 2  # the idle one may have been finished by then
         assert len(report.threads_left) == 1
         assert idle.hear_all() == peer.hear_all() == b""
         go_on.set()

@@ -37,6 +37,7 @@ from .secure import (
 )
 from .ways import (
     NEVER,
+    SOON,
     become_own,
     both_twins,
     every_form,
@@ -726,6 +727,36 @@ def test_half_a_handshake_message_and_a_reply_beyond_all_bounds(
                 peer.hear_all()
             other.say(b"x\n")
             assert len(other.hear_line()) == 3_000_001
+    eventually(lambda: 1 in close_reasons(events))
+    assert close_reasons(events)[1] is CloseReason.TLS_ERROR
+    assert not events.tracebacks()
+
+
+@both_twins
+def test_half_a_handshake_message_and_a_handler_that_blocks(
+    serving: Serving, events: Events, tmp_path: Path
+) -> None:
+    """The successor finds that what the turn had ready cannot be sent any more.
+
+    With that not met where it parts with the client: it is the engine's failure.
+    """
+    go_on = threading.Event()
+
+    def handler(message: bytes) -> bytes:
+        if message == b"block":
+            wait_for(go_on)
+        return b"x" * 250_000
+
+    server = serving(handler, SECURE, **certified(tmp_path, handoff_after=SOON))
+    peer, forger = forged(server, tmp_path / "keys")
+    with peer, SecurePeer(server.address) as other:
+        assert len(other.request(b"hello")) == 250_001
+        said = b"big\n" * 5 + b"block\n"  # a MiB of replies, and some more
+        peer.say_plain(forger.data(said) + forger.record(22, b"\x18\0\0\x01"))
+        assert len(other.request(b"beside")) == 250_001
+        go_on.set()
+        with contextlib.suppress(ssl.SSLError):
+            peer.hear_all()
     eventually(lambda: 1 in close_reasons(events))
     assert close_reasons(events)[1] is CloseReason.TLS_ERROR
     assert not events.tracebacks()

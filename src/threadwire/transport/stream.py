@@ -148,16 +148,22 @@ class Stream:
         if sent == len(data):
             return
         stall = math.inf if stall_timeout is None else stall_timeout
-        begun, by_then = time.monotonic(), sent
+        begun, by_then, unsent = time.monotonic(), sent, self.unsent_bytes()
         with memoryview(data) as view:
             while sent < len(data):
                 until = min(begun + stall, deadline)
                 left = None if until == math.inf else until - time.monotonic()
-                if not self.wait(left, writable=True)[1] or (left is not None and left <= 0):
+                room = self.wait(left, writable=True)[1] and (left is None or left > 0)
+                if room:
+                    sent += self.write_nowait(view[sent : sent + _WRITE_SIZE])
+                # The system tells of room only when there is much of it, which may be megabytes;
+                # so a slow peer can have read a piece nevertheless.
+                elif time.monotonic() >= deadline or (
+                    sent - by_then + unsent - self.unsent_bytes() < _WRITE_PROGRESS
+                ):
                     raise TimeLimitError("room for a reply", stall_timeout or 0.0)
-                sent += self.write_nowait(view[sent : sent + _WRITE_SIZE])
-                if sent - by_then >= _WRITE_PROGRESS:
-                    begun, by_then = time.monotonic(), sent
+                if not room or sent - by_then >= _WRITE_PROGRESS:
+                    begun, by_then, unsent = time.monotonic(), sent, self.unsent_bytes()
 
     def write_nowait(self, data: bytes | memoryview) -> int:
         """Write what there is room for now; returns the number of bytes."""
