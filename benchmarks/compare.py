@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from contenders import Contenders, Server
+from contenders import BEFORE, Contenders, Server
 from machine import machine
 from measuring import measure
 from processes import Failed, build, present, raise_file_limit
@@ -95,6 +95,11 @@ def parse_options() -> argparse.Namespace:
         help="more arguments for `threadwire serve`, in one string",
     )
     parser.add_argument(
+        "--before",
+        metavar="DIRECTORY",
+        help="another checkout of threadwire, built in place, to be measured as threadwire-before",
+    )
+    parser.add_argument(
         "--env",
         type=setting,
         action="append",
@@ -106,13 +111,15 @@ def parse_options() -> argparse.Namespace:
 
 
 def run_all(options: argparse.Namespace, rows: Sequence[Row], results: Results) -> None:
-    contenders = Contenders(options.python, options.threadwire_args.split(), dict(options.env))
+    contenders = Contenders(
+        options.python, options.threadwire_args.split(), dict(options.env), options.before
+    )
     servers = present(
         options.python,
         [
             server
             for server in contenders.all()
-            if not options.servers or server.name in options.servers
+            if not options.servers or server.name in (*options.servers, BEFORE)
         ],
         results.skipped,
     )

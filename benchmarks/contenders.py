@@ -12,6 +12,7 @@ SUBJECT = "threadwire"
 PURE = "threadwire-pure"
 NO_PIN = "threadwire-no-pin"
 YARDSTICK = "c-epoll"
+BEFORE = "threadwire-before"
 
 # What a row is about, and a server is for: reversing handlers, handlers that are slow for some,
 # sessions, and threadwire's reversing handler alone.
@@ -38,9 +39,16 @@ class Contenders:
     python: str
     threadwire_arguments: Sequence[str]
     threadwire_environment: Mapping[str, str]
+    before: str | None = None  # a checkout of an older threadwire, built in place
 
     def threadwire(
-        self, name: str, handler: str, kinds: Sequence[Kind], *arguments: str, pure: bool = False
+        self,
+        name: str,
+        handler: str,
+        kinds: Sequence[Kind],
+        *arguments: str,
+        pure: bool = False,
+        source: str | None = None,
     ) -> Server:
         command = [
             *(self.python, "-m", "threadwire", "serve"),
@@ -52,6 +60,7 @@ class Contenders:
         environment = {
             **self.threadwire_environment,
             **({"THREADWIRE_PURE": "1"} if pure else {}),
+            **({"PYTHONPATH": source} if source else {}),
         }
         modules = ("threadwire.__main__", "click")
         return Server(name, command, kinds, modules, environment, is_threadwire=True)
@@ -73,11 +82,24 @@ class Contenders:
             blocked=blocked,
         )
 
+    def older(self) -> list[Server]:
+        """The threadwire of another checkout, on the same work."""
+        if self.before is None:
+            return []
+        source = str(Path(self.before).resolve() / "src")
+        handlers: list[tuple[str, Sequence[Kind]]] = [
+            ("handlers:reverse", ("plain", "alone")),
+            ("sessions:reverse_session", ("sessions",)),
+            ("handlers:mixed", ("mixed",)),
+        ]
+        return [self.threadwire(BEFORE, *handler, source=source) for handler in handlers]
+
     def all(self) -> list[Server]:
         rival, threadwire = self.rival, self.threadwire
         both: Sequence[Kind] = ("plain", "sessions")
         return [
             threadwire(SUBJECT, "handlers:reverse", ("plain", "alone")),
+            *self.older(),
             threadwire(PURE, "handlers:reverse", ("plain",), pure=True),
             Server(YARDSTICK, [str(BUILD_DIR / "epoll_server"), "--port", "0"]),
             rival("uvloop-protocol", "asyncio_protocol.py --loop uvloop", module="uvloop"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from contenders import PURE, SUBJECT, YARDSTICK
+from contenders import BEFORE, PURE, SUBJECT, YARDSTICK
 from results import Results, median, number, ratios, spread
 from rows import RATE, Row
 from targets import TARGETS
@@ -49,11 +49,12 @@ def row_table(results: Results, row: Row) -> list[str]:
         for run in results.runs
         if run.row == row.name
     }
+    bases = [*row.bases, *([BEFORE] if BEFORE in medians else [])]
     output = [f"### {row.title}", ""]
     output += head(
         [
             *("server", row.metric.title, "min to max"),
-            *(f"÷ {base}" for base in row.bases),
+            *(f"÷ {base}" for base in bases),
             *(["÷ alone"] if row.alone else []),
             *(column.title for column in row.columns),
         ]
@@ -64,7 +65,7 @@ def row_table(results: Results, row: Row) -> list[str]:
                 [
                     *(server, number(medians[server], row.metric)),
                     spread(found(server, row.metric.key).values(), row.metric),
-                    *(ratio(results, row, server, base) for base in row.bases),
+                    *(ratio(results, row, server, base) for base in bases),
                     *([ratio_alone(results, row, server)] if row.alone else []),
                     *(number(median(found(server, one.key)), one) for one in row.columns),
                 ]
