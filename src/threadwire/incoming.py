@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .errors import CloseReason, FramingError, MessageTooLarge, TlsError
+from .errors import CloseReason, FramingError, MessageTooLarge, TlsError, TruncatedMessage
 from .framing import Codec
 from .framing.codec import SettleTime
 from .limits import READ_SIZE
@@ -150,11 +150,30 @@ class Incoming:
         return self._settle_time.before(deadline, now)
 
     def note_peer_end(self, reason: CloseReason, *, stop: bool = False) -> None:
-        """The stream has ended; ``stop`` if by a reset, so that nobody would get an answer."""
+        """The stream has ended; ``stop`` if by a reset, so that nobody would get an answer.
+
+        Raises FramingError or TlsError for one that ended without TLS's own end, within a
+        message.
+        """
+        if self._tls is not None and not stop:
+            self._require_tls_end(self._tls)
         self._peer_gone = stop or not self._deaf
         if self._draining and not stop:
             reason = CloseReason.DRAINED
         self.end_reading(reason, stop=stop)
+
+    def _require_tls_end(self, tls: Tls) -> None:
+        """Anybody on the way can end the stream: what is incomplete then is nobody's message."""
+        if tls.ended or tls.info is None or self._deaf or not self.begun:
+            return
+        unread = self._codec.unread
+        self._violation = (
+            TruncatedMessage(unread, self.bytes_received - unread)
+            if unread
+            else TlsError("the stream ended within a record")
+        )
+        self.end_reading(reason_of(self._violation), stop=True)
+        raise self._violation
 
     def is_over(self) -> bool:
         """Whether, all that was read being handled, nothing more is to come."""

@@ -252,15 +252,14 @@ class Owned(Outgoing):
 
     def write_pending_now(self) -> None:
         """Write what is pending as far as there is room."""
-        data = self.take_pending()
-        if data:
-            try:
-                count = self._stream.write_nowait(data)
-            except OSError:
-                self.abort(CloseReason.PEER_RESET)
-            else:
-                if count < len(data):
-                    self.put_back(memoryview(data)[count:])
+        try:
+            data = self.take_pending()
+            count = self._stream.write_nowait(data) if data else 0
+        except (OSError, TlsError) as error:
+            self._abort_for(error)
+        else:
+            if count < len(data):
+                self.put_back(memoryview(data)[count:])
 
     def _write(self, data: bytes) -> None:
         """Write what is pending, and ``data``, waiting for the peer."""
@@ -276,16 +275,19 @@ class Owned(Outgoing):
             # Part of it may have gone out: the stream is of no more use.
             if isinstance(error, TimeLimitError):
                 self.abort(CloseReason.WRITE_TIMEOUT)
-            elif isinstance(error, TlsError):
-                self._violation = error
-                self.abort(CloseReason.TLS_ERROR)
-            elif isinstance(error, OSError):
-                broken = isinstance(self._violation, TlsError)  # and not the socket
-                self.abort(CloseReason.TLS_ERROR if broken else CloseReason.PEER_RESET)
+            elif isinstance(error, OSError | TlsError):
+                self._abort_for(error)
             else:  # a sender was interrupted, as by KeyboardInterrupt
                 self.abort(CloseReason.HANDLER_FAILED)
                 raise
             raise self._closed_error() from error
+
+    def _abort_for(self, error: OSError | TlsError) -> None:
+        """Nothing can be sent any more."""
+        if isinstance(error, TlsError):
+            self._violation = error
+        broken = isinstance(self._violation, TlsError)  # and not the socket
+        self.abort(CloseReason.TLS_ERROR if broken else CloseReason.PEER_RESET)
 
     # State lock held.
 

@@ -37,7 +37,6 @@ from .secure import (
 )
 from .ways import (
     NEVER,
-    SOON,
     become_own,
     both_twins,
     every_form,
@@ -740,19 +739,21 @@ def test_half_a_handshake_message_and_a_handler_that_blocks(
 
     With that not met where it parts with the client: it is the engine's failure.
     """
-    go_on = threading.Event()
+    handling, go_on = threading.Event(), threading.Event()
 
     def handler(message: bytes) -> bytes:
         if message == b"block":
+            handling.set()
             wait_for(go_on)
         return b"x" * 250_000
 
-    server = serving(handler, SECURE, **certified(tmp_path, handoff_after=SOON))
+    server = serving(handler, SECURE, **certified(tmp_path, handoff_after=0.05))
     peer, forger = forged(server, tmp_path / "keys")
     with peer, SecurePeer(server.address) as other:
         assert len(other.request(b"hello")) == 250_001
         said = b"big\n" * 5 + b"block\n"  # a MiB of replies, and some more
         peer.say_plain(forger.data(said) + forger.record(22, b"\x18\0\0\x01"))
+        wait_for(handling)
         assert len(other.request(b"beside")) == 250_001
         go_on.set()
         with contextlib.suppress(ssl.SSLError):
@@ -824,8 +825,14 @@ def test_an_idle_client_has_so_long(serving: Serving, events: Events, tmp_path: 
             assert peer.request(b"hello") == b"olleh\n"
             clock.turn(seconds / 2)
         assert peer.request(b"hello") == b"olleh\n"
-        # It is looked at several times within the timeout.
-        eventually(lambda: clock.turn(seconds / 8) or only_connection(server).closed or None, "")
+        connection = only_connection(server)
+
+        def closed() -> bool:
+            """It is looked at several times within the timeout, so a turn at once would be one."""
+            clock.turn(seconds / 8)
+            return connection.closed
+
+        eventually(closed)
         assert peer.hear_all() == b""
         assert peer.ended == "close_notify"
     assert events.closed_reason() is CloseReason.IDLE_TIMEOUT
@@ -1011,3 +1018,20 @@ def test_a_cut_in_every_state(serving: Serving, events: Events, tmp_path: Path, 
     assert report.threads_left == ()
     assert events.closed_reason() in (CloseReason.CUT, CloseReason.DRAINED)
     assert not events.tracebacks()
+
+
+@every_way
+@pytest.mark.parametrize("framing", [threadwire.Lines(unterminated=True), threadwire.Auto()])
+def test_what_somebody_has_cut_off_is_nobodys_message(
+    serving: Serving, events: Events, tmp_path: Path, way: str, framing: threadwire.Framing
+) -> None:
+    """Though without TLS a last message would need no end. With it handled: "delete 10"."""
+    server = serving(in_way(way, reverse), SECURE, framing=framing, **certified(tmp_path))
+    with SecurePeer(server.address) as peer:
+        peer.say(b"show\n")
+        assert peer.hear_line() == b"wohs\n"
+        peer.say(b"delete 10")
+        peer.socket.shutdown(1)
+        assert peer.hear_all() == b""
+    assert events.closed_reason() is CloseReason.FRAMING_ERROR
+    assert len(faults(events)) == 1

@@ -106,7 +106,7 @@ class Loop:
         self._timers = Timers(rules.clock)
         self._clients = Clients(handler, self._poller, self._timers, rules, released)
         self._openings = Openings(
-            rules, self._clients, self._timers, threads, self.post, admission, self._opened
+            rules, self._clients, self._timers, threads, self.post, admission, self._opened, loops
         )
         self._lender = Lender(handler, threads, self._clients, rules, self.take_back, loops)
         self._turns = Turns(handler, self._clients, self._lender, self._openings, rules)

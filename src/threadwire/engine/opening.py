@@ -83,6 +83,8 @@ class Openings:
         Judges a peer whose real address is known by now.
     opened
         Takes over a connection whose opening is complete, with what was read after it.
+    loops
+        How many share the handshakes that there may be.
     """
 
     def __init__(
@@ -94,8 +96,10 @@ class Openings:
         post: Callable[[Callable[[], None]], bool],
         admission: Admission,
         opened: Callable[[Connection, bytes], None],
+        loops: int = 1,
     ) -> None:
         self._rules = rules
+        self._loops = loops
         self._clients = clients
         self._timers = timers
         self._threads = threads
@@ -189,7 +193,7 @@ class Openings:
     # The handshake.
 
     def _begin_handshake(self, connection: Connection, opening: Opening) -> bool:
-        if len(self._shaking) >= self._rules.max_handshakes:
+        if len(self._shaking) >= max(1, self._rules.max_handshakes // self._loops):
             self._refuse(connection, CloseReason.BUSY)
             return False
         from ..transport.tls import Tls  # by now it has been imported
