@@ -94,7 +94,9 @@ def test_what_is_wrong_is_named(url: str, problem: str) -> None:
 
 @pytest.mark.parametrize("url", ["localhost:80", "http://localhost:80"])
 def test_the_forms_that_are_known_are_shown(url: str) -> None:
-    with pytest.raises(AddressError, match=r"tcp://HOST:PORT, .*unix:///PATH, fd://NUMBER or fd://NAME"):
+    with pytest.raises(
+        AddressError, match=r"tcp://HOST:PORT, .*unix:///PATH, fd://NUMBER or fd://NAME"
+    ):
         parse_address(url)
 
 

@@ -1,0 +1,75 @@
+"""Handlers that fail for every message, and one that never returns."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from threadwire.testing import GoodClient, Hostile, Peer, Script
+
+from . import handlers
+from .target import Target, scaled
+from .trial import BESIDE, Trial
+
+both = pytest.mark.parametrize("handler", ["quick", "session"])
+
+
+@both
+def test_handlers_that_raise(trial: Trial, handler: str) -> None:
+    """Each failure ends its connection, and is told of with its traceback, once.
+
+    With what a handler raises not caught in ``Turns._stumbled``: the loop says that it has failed.
+    """
+
+    def failing(run: Hostile, count: int) -> Script:
+        yield 0
+        for _ in range(count):
+            peer = run.connect(server.address)
+            peer.say(b"*fail\n*fail\n")
+            assert peer.hear_all() == b""
+            run.leave(peer)
+            yield 0
+
+    def attack(count: int, good: GoodClient) -> str:
+        before = len(server.events("handler-failed"))
+        with Hostile(lambda run: failing(run, count)) as hostile:
+            good.wait_for(BESIDE)
+            hostile.wait(60)
+        failed = server.await_events("handler-failed", before + count)
+        assert len(failed) == before + count
+        assert "ValueError: as it was asked to" in failed[-1]["traceback"]
+        size = sum(len(line) for line in server.log[-100:]) // 100
+        return f"{count} failures; {size} bytes of log a line"
+
+    with Target(handler) as server:
+        count = scaled(2000)
+        trial.endure(server, f"{count} messages whose handler raises", attack, count)
+        assert server.events("closed", reason="handler-failed")
+
+
+@both
+def test_a_handler_that_never_returns(trial: Trial, handler: str) -> None:
+    """At a drain: it is cut, and the log says where it is stuck; others end as they should.
+
+    With a drain that waits for threads, too: the process does not end.
+    """
+    with Target(handler, "--drain-timeout=0.5") as server:
+        with Peer(server.address) as stuck, Peer(server.address) as other:
+            stuck.say(b"*hang\n")
+            with GoodClient(server.address) as good:
+                good.wait_for(BESIDE)
+            other.say(b"beside\n")
+            assert other.hear_line() == b"ediseb\n"
+            server.process.send_signal(signal.SIGTERM)
+            assert other.hear_all() == b""
+            assert server.wait() == 4
+        (cut,) = server.events("cut")
+        line = 1 + Path(handlers.__file__).read_text().splitlines().index(
+            "    threading.Event().wait()  # the line that a drain has to tell of"
+        )
+        assert cut["doing"] == f"{handlers.__file__}:{line} in _hang"
+        assert cut["seconds"] >= 0.5
+        happened = f"cut, in handlers.py:{line}; exit 4"
+        trial.note_end(server, "a handler that never returns", happened, good)

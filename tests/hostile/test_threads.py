@@ -1,0 +1,130 @@
+"""No thread to be had, for a while.
+
+The system's limit for threads (RLIMIT_NPROC) is lowered to nothing while the server runs. It
+counts all threads of a user, and does not bind the superuser; so the server runs as another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from threadwire.testing import GoodClient, Peer, silent
+
+from ..engine.secure import certified, our_authority
+from .target import Target, as_user, scaled
+from .trial import BESIDE, Trial
+
+SUPERUSER = os.geteuid() == 0
+NOBODY = 61_234  # a user that nothing else runs as
+
+pytestmark = pytest.mark.skipif(
+    SUPERUSER and shutil.which("setpriv") is None, reason="needs setpriv(1), to be another user"
+)
+
+
+def target(handler: str, *options: str, listen: str = "tcp://127.0.0.1:0") -> Target:
+    user = NOBODY if SUPERUSER else None
+    return Target(handler, *options, listen=[listen], user=user)
+
+
+@contextlib.contextmanager
+def no_more_threads(server: Target) -> Iterator[None]:
+    _limit_threads(server, 0)
+    try:
+        yield
+    finally:
+        _limit_threads(server, resource.getrlimit(resource.RLIMIT_NPROC)[1])
+
+
+def _limit_threads(server: Target, most: int) -> None:
+    command = ["prlimit", f"--pid={server.pid}", f"--nproc={most}:"]
+    subprocess.run([*as_user(NOBODY if SUPERUSER else None), *command], check=True)
+
+
+def test_sessions(trial: Trial) -> None:
+    """Who comes then is refused, who is there is served on, and one line tells of it.
+
+    With an error of ``start_session`` not caught in ``Acceptor._admitted``: the loop says that
+    it has failed.
+    """
+
+    def attack(count: int, good: GoodClient) -> str:
+        with no_more_threads(server):
+            with silent(server.address, count) as hostile:
+                good.wait_for(BESIDE)
+                hostile.wait(30)
+        assert hostile.thrown_out == count
+        with GoodClient(server.address) as another:
+            another.wait_for(BESIDE)
+        return f"all {count} refused; others served afterwards"
+
+    with target("session") as server:
+        trial.endure(server, "no thread for a session", attack, scaled(50, 5), each=1 << 30)
+        assert all("thread" in line["reason"] for line in server.events("accept-paused"))
+        assert 1 <= len(server.events("accept-paused")) <= 2  # one an episode
+
+
+def test_handlers_that_block(trial: Trial) -> None:
+    """They hold up the loop, which nobody else can lead; all are answered in the end.
+
+    With a hand-off for which there is no thread: nobody leads the loop any more.
+    """
+
+    def attack(count: int, good: GoodClient) -> str:
+        with no_more_threads(server):
+            peers = [Peer(server.address) for _ in range(count)]
+            with contextlib.ExitStack() as stack:
+                for peer in peers:
+                    stack.enter_context(peer)
+                    peer.say(b"hello\n")
+                good.wait_for(BESIDE)
+                answers = [peer.hear_line() for peer in peers]
+        answered = answers.count(b"olleh\n")
+        assert answered + answers.count(b"") == count
+        return f"{answered} of {count} answered, the others closed"
+
+    with target("blocking") as server:
+        trial.endure(server, "no thread for handlers that block", attack, scaled(50, 5))
+
+
+def test_handlers_that_are_quick(trial: Trial) -> None:
+    """They need none."""
+
+    def attack(count: int, good: GoodClient) -> str:
+        with no_more_threads(server), silent(server.address, count):
+            good.wait_for(5 * BESIDE)
+        return "nobody noticed"
+
+    with target("quick") as server:
+        trial.endure(server, "no thread, and none needed", attack, scaled(500))
+
+
+def test_handshakes(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without threads for them they are computed in the loop.
+
+    With an error of ``SpareThreads.run`` not caught in ``Openings._run``: they end there.
+    """
+
+    def attack(_count: int, good: GoodClient) -> str:
+        with no_more_threads(server):
+            good.wait_for(BESIDE)
+        return "the loop shakes hands itself"
+
+    monkeypatch.setenv("SSL_CERT_FILE", our_authority(tmp_path))
+    with tempfile.TemporaryDirectory() as name:
+        certificate = certified(Path(name))["tls_cert"]
+        if SUPERUSER:  # its user is to read it, and nobody else
+            for path in (name, certificate):
+                os.chown(path, NOBODY, NOBODY)
+        listen = "tls://127.0.0.1:0"
+        with target("quick", f"--tls-cert={certificate}", listen=listen) as server:
+            trial.endure(server, "no thread for TLS handshakes", attack, each=1)
