@@ -4,6 +4,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+# Tests mostly wait: for peers, deadlines and processes; so more of them at once than there are cores.
+WORKERS ?= 4
 FUZZ_SECONDS ?= 60
 FUZZ_ARGS ?=
 
@@ -20,10 +22,10 @@ serve: $(VENV)/.installed ## Keep the reversing service running on port 12345, u
 	$(BIN)/threadwire serve
 
 test: $(VENV)/.developing ## Run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 coverage: $(VENV)/.developing ## Run the tests and report branch coverage
-	THREADWIRE_STRESS=$${THREADWIRE_STRESS:-50000} $(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS)
+	THREADWIRE_STRESS=$${THREADWIRE_STRESS:-50000} $(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS)
 
 lint: $(VENV)/.developing ## ruff and mypy
 	$(BIN)/ruff check .

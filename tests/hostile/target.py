@@ -8,7 +8,7 @@ import re
 import resource
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,16 +19,23 @@ from threadwire.testing import Leaks
 
 from ..support import Served, eventually
 
-__all__ = ["ROOT", "SETTLE", "Target", "as_user", "await_stop", "processor_seconds", "scaled"]
+__all__ = [
+    "ROOT",
+    "SETTLE",
+    "Target",
+    "as_user",
+    "await_stop",
+    "processor_seconds",
+    "scaled",
+]
 
 ROOT = Path(__file__).parents[2]
 
 # The share of the full counts that attacks are made with.
 _SCALE = float(os.environ.get("THREADWIRE_HOSTILE", "0.2"))
-_AT_REST = 5  # threads: its main one, who waits for its end, the log's, the leader, the watchdog
 SETTLE = 15.0  # seconds within which a server has to be rid of an attack
 _TICKS = os.sysconf("SC_CLK_TCK")
-_LOG_PAUSE = 0.03  # seconds; the log gathers its lines for a third of that
+_MOMENT = 0.03  # seconds; the log gathers its lines for a third of that
 # By default glibc keeps what was freed, up to 64 MiB for each of some arenas: with it measured as
 # well, nothing of what the server itself keeps could be seen.
 _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(128 << 10)}
@@ -91,7 +98,7 @@ class Target(Served):
         if not self.addresses:
             self.kill()
             raise AssertionError(f"it does not serve: {self.log}")
-        eventually(lambda: self.threads >= _AT_REST, "its threads to be started")
+        unchanged(lambda: self.threads)  # until all of its own are started
         # One more: from the first hand-off on the watchdog may have a thread in reserve.
         self.at_rest = Leaks(self.pid, threads=1, memory=None, settle=SETTLE)
         self.at_rest.__enter__()
@@ -113,11 +120,7 @@ class Target(Served):
 
     def await_quiet(self) -> int:
         """Wait until nothing more is logged; returns how many lines there are."""
-        tick = threading.Event()
-        lines = -1
-        while lines != (lines := len(self.log)):
-            tick.wait(_LOG_PAUSE)
-        return lines
+        return unchanged(lambda: len(self.log))
 
     def serves_on(self) -> None:
         """AssertionError if something has happened that no peer may bring about."""
@@ -177,6 +180,15 @@ class Target(Served):
         if error is not None:
             error.add_note("the last of the server's log:\n" + "\n".join(self.log[-8:]))
         self.kill()
+
+
+def unchanged(count: Callable[[], int]) -> int:
+    """Wait until ``count()`` has been the same for a moment; returns it."""
+    tick = threading.Event()
+    before = -1
+    while before != (before := count()):
+        tick.wait(_MOMENT)
+    return before
 
 
 def as_user(number: int | None) -> list[str]:

@@ -19,10 +19,7 @@ NOTHING, MUCH = b"\n", b"*large 50000\n"
     ids=["quick-nothing", "session-nothing", "quick-much", "blocking-much"],
 )
 def test_messages(trial: Trial, handler: str, data: bytes) -> None:
-    """As many as the server takes; the good client has its turn all the same.
-
-    With the loop going on with one client for as long as there is anything: others wait.
-    """
+    """As many as the server takes; the good client has its turn all the same."""
 
     def attack(count: int, good: GoodClient) -> str:
         with flood(server.address, data, count) as hostile:

@@ -20,7 +20,7 @@ both = pytest.mark.parametrize("handler", ["quick", "session"])
 def test_handlers_that_raise(trial: Trial, handler: str) -> None:
     """Each failure ends its connection, and is told of with its traceback, once.
 
-    With what a handler raises not caught in ``Turns._stumbled``: the loop says that it has failed.
+    With what a handler raises raised anew in ``Turns._stumbled``: the connections stay.
     """
 
     def failing(run: Hostile, count: int) -> Script:
@@ -53,7 +53,7 @@ def test_handlers_that_raise(trial: Trial, handler: str) -> None:
 def test_a_handler_that_never_returns(trial: Trial, handler: str) -> None:
     """At a drain: it is cut, and the log says where it is stuck; others end as they should.
 
-    With a drain that waits for threads, too: the process does not end.
+    With ``events.cut`` left out: nobody knows where.
     """
     with Target(handler, "--drain-timeout=0.5") as server:
         with Peer(server.address) as stuck, Peer(server.address) as other:

@@ -36,7 +36,7 @@ def test_a_flood_from_one_address(trial: Trial) -> None:
 def test_busy_replies(trial: Trial) -> None:
     """A thousand a second are told that there is no place, and those who have one notice nothing.
 
-    With the refused told by the acceptor itself, waiting for each: others wait, too.
+    With all of them just closed in ``Reception._turn_away``: they hear nothing.
     """
     most = 10
 

@@ -47,7 +47,7 @@ def test_connections_that_send_nothing(trial: Trial, handler: str) -> None:
 def test_connections_that_are_reset(trial: Trial, handler: str) -> None:
     """At once, after the first byte, and before they are accepted.
 
-    With ``_PEER_ERRORS`` not told from others in the acceptor: it rests, and says so.
+    With what the poller notices not heeded in ``Turns._heed_notices``: the connections stay.
     """
     count = scaled(10_000)
 

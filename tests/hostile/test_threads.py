@@ -12,12 +12,14 @@ import resource
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from threadwire.testing import GoodClient, Peer, silent
+from threadwire.engine.lending import _WARY_SECONDS
+from threadwire.testing import GoodClient, Peer, eventually, silent
 
 from ..engine.secure import certified, our_authority
 from .target import Target, as_user, scaled
@@ -73,10 +75,10 @@ def test_sessions(trial: Trial) -> None:
         assert 1 <= len(server.events("accept-paused")) <= 2  # one an episode
 
 
-def test_handlers_that_block(trial: Trial) -> None:
-    """They hold up the loop, which nobody else can lead; all are answered in the end.
+def test_handlers_that_will_block(trial: Trial) -> None:
+    """Who is suspected of it, and would be lent a thread, is closed; who has one keeps it.
 
-    With a hand-off for which there is no thread: nobody leads the loop any more.
+    With an error not caught in ``Lender.lend``: the loop says that it has failed.
     """
 
     def attack(count: int, good: GoodClient) -> str:
@@ -93,7 +95,36 @@ def test_handlers_that_block(trial: Trial) -> None:
         return f"{answered} of {count} answered, the others closed"
 
     with target("blocking") as server:
-        trial.endure(server, "no thread for handlers that block", attack, scaled(50, 5))
+        name = "no thread for handlers that will block"
+        trial.endure(server, name, attack, scaled(50, 5), each=1 << 30)
+        assert server.events("no-capacity")
+
+
+def test_handlers_that_block(trial: Trial) -> None:
+    """Who is not suspected holds up the loop, which nobody else can lead, and is answered.
+
+    With a hand-off for which there is no thread (``Watchdog._hand_over``): nobody leads the loop
+    any more.
+    """
+
+    def attack(count: int, good: GoodClient) -> str:
+        tick = threading.Event()
+        answered = 0
+        with no_more_threads(server):
+            # The watchdog may have a thread in reserve, for the first.
+            while answered < count or not server.events("stuck"):
+                tick.wait(_WARY_SECONDS + 0.1)
+                with Peer(server.address) as peer:
+                    peer.say(b"hello\n")
+                    assert peer.hear_line() == b"olleh\n"
+                answered += 1
+            good.wait_for(BESIDE)
+        return f"all {answered} answered by the loop, which waited for them"
+
+    with target("blocking") as server:
+        name = "no thread for handlers that block"
+        trial.endure(server, name, attack, warm_up=0, each=1 << 30)
+        assert all("thread" in line["detail"] for line in server.events("stuck"))
 
 
 def test_handlers_that_are_quick(trial: Trial) -> None:
@@ -115,7 +146,10 @@ def test_handshakes(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """
 
     def attack(_count: int, good: GoodClient) -> str:
-        with no_more_threads(server):
+        at_rest = server.at_rest.before.threads.total()
+        eventually(lambda: server.threads <= at_rest, "the end of threads that have nothing to do")
+        with no_more_threads(server), GoodClient(server.address, each=1) as another:
+            another.wait_for(BESIDE)
             good.wait_for(BESIDE)
         return "the loop shakes hands itself"
 
@@ -127,4 +161,4 @@ def test_handshakes(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
                 os.chown(path, NOBODY, NOBODY)
         listen = "tls://127.0.0.1:0"
         with target("quick", f"--tls-cert={certificate}", listen=listen) as server:
-            trial.endure(server, "no thread for TLS handshakes", attack, each=1)
+            trial.endure(server, "no thread for TLS handshakes", attack, each=1 << 30)
