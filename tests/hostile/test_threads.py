@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -22,20 +22,26 @@ from threadwire.engine.lending import _WARY_SECONDS
 from threadwire.testing import GoodClient, Peer, eventually, silent
 
 from ..engine.secure import certified, our_authority
-from .target import Target, as_user, scaled
+from .target import ROOT, Target, as_user, scaled
 from .trial import BESIDE, Trial
 
-SUPERUSER = os.geteuid() == 0
-NOBODY = 61_234  # a user that nothing else runs as
+# The user that servers run as: one that nothing else runs as, or whoever runs this.
+USER = 61_234 if os.geteuid() == 0 else None
 
-pytestmark = pytest.mark.skipif(
-    SUPERUSER and shutil.which("setpriv") is None, reason="needs setpriv(1), to be another user"
-)
+
+@pytest.fixture(autouse=True, scope="module")
+def another_user() -> None:
+    command = [*as_user(USER), sys.executable, "-c", "import threadwire"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("needs setpriv(1), to be another user than the superuser")
+    if done.returncode:
+        pytest.skip(f"another user cannot run this interpreter: {done.stderr.strip()}")
 
 
 def target(handler: str, *options: str, listen: str = "tcp://127.0.0.1:0") -> Target:
-    user = NOBODY if SUPERUSER else None
-    return Target(handler, *options, listen=[listen], user=user)
+    return Target(handler, *options, listen=[listen], user=USER)
 
 
 @contextlib.contextmanager
@@ -49,7 +55,7 @@ def no_more_threads(server: Target) -> Iterator[None]:
 
 def _limit_threads(server: Target, most: int) -> None:
     command = ["prlimit", f"--pid={server.pid}", f"--nproc={most}:"]
-    subprocess.run([*as_user(NOBODY if SUPERUSER else None), *command], check=True)
+    subprocess.run([*as_user(USER), *command], check=True)
 
 
 def test_sessions(trial: Trial) -> None:
@@ -156,9 +162,9 @@ def test_handshakes(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("SSL_CERT_FILE", our_authority(tmp_path))
     with tempfile.TemporaryDirectory() as name:
         certificate = certified(Path(name))["tls_cert"]
-        if SUPERUSER:  # its user is to read it, and nobody else
+        if USER is not None:  # who is to read it, and nobody else
             for path in (name, certificate):
-                os.chown(path, NOBODY, NOBODY)
+                os.chown(path, USER, USER)
         listen = "tls://127.0.0.1:0"
         with target("quick", f"--tls-cert={certificate}", listen=listen) as server:
             trial.endure(server, "no thread for TLS handshakes", attack, each=1 << 30)
