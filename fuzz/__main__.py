@@ -65,7 +65,7 @@ def main() -> int:
             if given.seconds:
                 good &= _fuzz(name, given.seconds)
             if given.keep:
-                _keep(name)
+                good &= _keep(name)
     except KeyboardInterrupt:
         return 130
     return 0 if good else 1
@@ -121,17 +121,21 @@ def _figures(log: str) -> str:
     return ", ".join(parts)
 
 
-def _keep(name: str) -> None:
+def _keep(name: str) -> bool:
     """Add to the corpus the fewest and smallest of what was found that reach more than it does."""
     work = _Work.of(name)
-    subprocess.run(
+    done = subprocess.run(
         [*fuzzer(name), "-merge=1", str(CORPUS / name), str(work.found)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
+    if done.returncode:
+        print(f"{name}: nothing is kept: {done.stdout[-2000:].decode(errors='replace')}")
+        return False
     sizes = [file.stat().st_size for file in (CORPUS / name).iterdir()]
     print(f"{name}: {len(sizes)} inputs, {sum(sizes):,} bytes", flush=True)
+    return True
 
 
 if __name__ == "__main__":
