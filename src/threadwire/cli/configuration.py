@@ -141,6 +141,8 @@ class Sources:
                 given[found.setting.name] = found.origin, found.setting.read(found.value)
             except UsageError as error:
                 problems.append(found.told(error))
+            except (RecursionError, ValueError):  # so wrong that it cannot even be shown
+                problems.append(found.told(UsageError("its value is beyond all bounds")))
         return Configuration(given), problems
 
     def _found(self) -> Iterator[_Found | str]:

@@ -130,7 +130,10 @@ def close_all(fds: Sequence[int]) -> None:
 
 def in_short(value: object) -> str:
     """What another process sent, for an error or a log."""
-    text = value if isinstance(value, str) else repr(value)
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
+        text = type(value).__name__
     if len(text) > _LONGEST_TEXT:
         text = text[:_LONGEST_TEXT] + "..."
     return "".join(c if c.isprintable() else "?" for c in text)
