@@ -42,11 +42,12 @@ sanitize: $(VENV)/.developing ## The poller in C, under the sanitizers
 	$(CC) -shared -fPIC -g -O1 -fno-omit-frame-pointer \
 		-fsanitize=address,undefined -fno-sanitize-recover=undefined -Wall -Wextra -Werror \
 		-I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
-		-o build/sanitize/_speedups.so src/threadwire/transport/speedups.c
+		-o build/sanitize/_speedups.so src/threadwire/transport/speedups.c \
+		src/threadwire/transport/handling.c
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 		THREADWIRE_SPEEDUPS=build/sanitize/_speedups.so \
-		$(BIN)/python -m pytest --capture=sys tests/transport/test_poller.py $(PYTEST_ARGS)
+		$(BIN)/python -m pytest --capture=sys tests/transport/test_poller.py tests/transport/test_tally.py $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.fuzzing ## Fuzz each target for FUZZ_SECONDS [60], see fuzz/README.md
 	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
@@ -71,7 +72,7 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.python pyproject.toml setup.py src/threadwire/transport/speedups.c
+$(VENV)/.installed: $(VENV)/.python pyproject.toml setup.py $(wildcard src/threadwire/transport/*.[ch])
 	$(BIN)/python -m pip install --quiet --editable .
 	@# As an ordinary installation does; otherwise the first start, or where the environment
 	@# says not to write bytecode every start, compiles it all.

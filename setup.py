@@ -5,11 +5,15 @@ import sys
 from setuptools import Extension, setup
 
 # Optional: without a compiler, and on systems without epoll, the Python twin serves.
+here = "src/threadwire/transport"
 speedups = Extension(
-    "threadwire.transport._speedups", ["src/threadwire/transport/speedups.c"], optional=True
+    "threadwire.transport._speedups",
+    [f"{here}/speedups.c", f"{here}/handling.c"],
+    depends=[f"{here}/buckets.h", f"{here}/handling.h"],
+    optional=True,
 )
 
 setup(
     ext_modules=[speedups] if sys.platform == "linux" else [],
-    exclude_package_data={"threadwire.transport": ["*.c"]},
+    exclude_package_data={"threadwire.transport": ["*.c", "*.h"]},
 )

@@ -18,10 +18,9 @@ import pytest
 
 import threadwire
 import threadwire.reception
-from threadwire.engine import loop, turns
-from threadwire.transport import portable
 
 from .conftest import Events, Serving
+from .engine.conftest import serve_in_python
 from .support import PATIENCE, Peer, eventually
 from .test_stress import make_hasty, where_all_stand
 
@@ -107,8 +106,7 @@ def test_every_reply_of_a_flood_is_right(
     make_hasty(monkeypatch)
     monkeypatch.setattr(threadwire.reception, "loop_count", lambda: kind.loops)
     if kind.pure:
-        monkeypatch.setattr(loop, "Poller", portable.Poller)
-        monkeypatch.setattr(turns, "call_each", portable.call_each)
+        serve_in_python(monkeypatch)
     server = serving(plain if kind.plain else full, handoff_after=HANDOFF_AFTER)
     batons = [each.baton for each in server._engine._loops]
     seed = time.time_ns() % 1_000_000

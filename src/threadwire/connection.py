@@ -277,6 +277,10 @@ class Connection(Owned):
         if not receiving.acquire(blocking=False):
             raise UsageError("receive() is called by another thread at this moment")
         try:
-            return self.next_message(timeout)
+            message = self.next_message(timeout)
+            self.busy_since = time.monotonic()
+            if message is not None:
+                self.active_at = self.busy_since
+            return message
         finally:
             receiving.release()

@@ -86,7 +86,9 @@ class Owned(Outgoing):
         "_taken",
         "_thread",
         "_timer",
+        "active_at",
         "admitted",
+        "busy_since",
         "id",
         "opened_at",
         "peer",
@@ -115,6 +117,13 @@ class Owned(Outgoing):
         self._home = home  # constant
         self._rules = rules  # constant
         self._state: dict[str, Any] | None = None  # the user's; made by the state lock's holder
+
+        # Owner to set, any thread to read; seconds of the monotonic clock.
+        self.active_at = 0.0  # when its last message came, as a turn's begin; 0.0 for never
+        # Since when the thread of its own is inside the handler, 0.0 if it is not; also set by
+        # whoever gives it that thread, before the thread is told. A session that waits in
+        # receive() is none, see ``_reading``.
+        self.busy_since = 0.0
 
         self._here = False  # loop: it is the one that serves it
         self._interest = 0  # loop: what its poller waits for on this connection

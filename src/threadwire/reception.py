@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .connection import Connection
 from .engine import Admission, Engine, Gate, Loop, Opening, Permits, loop_count, on_one_core
@@ -21,12 +21,42 @@ from .transport import Listener, Stream
 if TYPE_CHECKING:
     from .proxy_protocol import ProxyParser
 
-__all__ = ["Reception"]
+__all__ = ["Reception", "ReceptionFigures"]
 
 # Seconds for the first message of a client that was accepted when the server was closing.
 _FIRST_MESSAGE = 0.5
 
 _TELL_BUSY = (CloseReason.BUSY, CloseReason.ADDRESS_BUSY)
+
+
+class Traffic(NamedTuple):
+    """What was received and sent."""
+
+    messages_received: int = 0
+    messages_sent: int = 0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+
+    @classmethod
+    def of(cls, connection: Connection) -> Traffic:
+        return cls(
+            connection.messages_received,
+            connection.messages_sent,
+            connection.bytes_received,
+            connection.bytes_sent,
+        )
+
+    def __add__(self, other: Traffic) -> Traffic:  # type: ignore[override]
+        return Traffic(*map(int.__add__, self, other))
+
+
+class ReceptionFigures(NamedTuple):
+    """What the reception has counted, and who is there, at one instant."""
+
+    connections: list[Connection]  # oldest first
+    accepted: int
+    closed: dict[CloseReason, int]
+    traffic: Traffic
 
 
 class Reception:
@@ -37,7 +67,7 @@ class Reception:
     ) -> None:
         self._handler = handler
         self._options = options  # replaced whole, by rule()
-        self._rules = rules
+        self.rules = rules
         self._proxied = options.proxy_protocol is not None
         self._ids = itertools.count(1)  # the acceptor's
 
@@ -45,6 +75,11 @@ class Reception:
         self.connections: dict[int, Connection] = {}
         self._turned_away = 0  # of these, how many are being refused
         self._closing = False  # who comes now was in the backlog when it closed
+        self.accepted = 0  # clients that were let in
+        # Of these, those that have gone: how many for each reason, under the reason's value, whose
+        # hash costs a tenth of its own; and what they sent and received, as Traffic has it.
+        self._closed: dict[str, int] = dict.fromkeys(CloseReason, 0)
+        self._gone = [0, 0, 0, 0]
         self.drained = 0  # clients that were open when it closed, or came from the backlog
 
         self._permits = Permits(self._most_clients())
@@ -65,11 +100,11 @@ class Reception:
     def rule(self, options: Options) -> None:
         """Go by these options from now on; any thread."""
         self._options = options
-        options.govern(self._rules)
+        options.govern(self.rules)
         self._gate.refuse, self._gate.rate = options.refuse, options.accept_rate
         self.admission.rule(options.allow, options.deny, options.max_clients_per_ip)
         self._permits.resize(self._most_clients())
-        self._rules.tell()
+        self.rules.tell()
         if self.engine.acceptor is not None:  # which may rest for a limit that was another one
             self.engine.acceptor.start()
 
@@ -90,6 +125,23 @@ class Reception:
         """Under the lock: those that are neither being opened nor being refused."""
         return tuple(c for c in self.connections.values() if c.admitted and c._opening is None)
 
+    def figures(self) -> ReceptionFigures:
+        """What has been counted so far, and who is there; any thread."""
+        with self._changed:
+            admitted = [c for c in self.connections.values() if c.admitted]
+            accepted, traffic = self.accepted, Traffic(*self._gone)
+            closed = {CloseReason(value): count for value, count in self._closed.items() if count}
+        # What is counted for these from here on, is counted twice by nobody: they are not
+        # among those that have gone.
+        for connection in admitted:
+            traffic += Traffic.of(connection)
+        return ReceptionFigures(admitted, accepted, closed, traffic)
+
+    @property
+    def most_clients(self) -> int:
+        """How many clients there may be at once; any thread."""
+        return self._permits.most
+
     # The acceptor.
 
     def _admit(
@@ -108,7 +160,7 @@ class Reception:
             self._options.framing.codec(self._options.max_message),
             loop,
             session=self._handler.is_session,
-            rules=self._rules,
+            rules=self.rules,
         )
         if refused is None and parser is None and not self.admission.open:
             refused = self.admission.judge(connection)
@@ -120,6 +172,7 @@ class Reception:
             connection._opening = Opening(parser, secure=listener.secure)
         with self._changed:
             self.connections[connection.id] = connection
+            self.accepted += 1
             late = self._closing
             self.drained += late
         try:
@@ -127,6 +180,7 @@ class Reception:
         except BaseException:
             with self._changed:
                 del self.connections[connection.id]
+                self.accepted -= 1
                 self.drained -= late
             self.admission.leave(connection)
             raise
@@ -169,11 +223,24 @@ class Reception:
 
     # The engine, on any thread.
 
+    def _count_gone(self, connection: Connection) -> None:
+        """Under the lock."""
+        reason = connection._close_reason or connection._end_reason or CloseReason.CUT
+        self._closed[reason._value_] += 1
+        gone = self._gone
+        gone[0] += connection.messages_received
+        gone[1] += connection._answered + connection._sent
+        gone[2] += connection.bytes_received
+        gone[3] += connection._framed + connection._written
+
     def _forget(self, connection: Connection) -> None:
         """The connection is closed for good."""
         with self._changed:
             del self.connections[connection.id]
-            self._turned_away -= not connection.admitted
+            if connection.admitted:
+                self._count_gone(connection)
+            else:
+                self._turned_away -= 1
             if self._closing:
                 self._changed.notify_all()
         if connection.admitted:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .address import Address
 
-__all__ = ["CloseReport", "Cut", "where"]
+__all__ = ["CloseReport", "Cut", "Handoff", "where"]
 
 
 class Cut(NamedTuple):
@@ -35,6 +35,13 @@ class CloseReport(NamedTuple):
     cut: tuple[Cut, ...]
     threads_left: tuple[str, ...]
     dismissed: int = 0
+
+
+class Handoff(NamedTuple):
+    """The loop was taken from a thread whose handler held it up."""
+
+    at: float  # seconds since the epoch
+    connection: int
 
 
 _NOT_THE_USERS = tuple(os.path.join(os.path.dirname(f), "") for f in (os.__file__, __file__))

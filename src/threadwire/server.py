@@ -29,6 +29,7 @@ from .transport import Listener, listen
 if TYPE_CHECKING:
     from .certificates import Certificates
     from .engine.acceptor import Acceptor
+    from .snapshot import ServerSnapshot
 
 __all__ = ["Server"]
 
@@ -89,6 +90,8 @@ class Server:
         self._reconfiguring = threading.Lock()  # held to replace _options
         self._changed = threading.Condition()  # guards what follows, and the reception's state
         self._phase = _Phase.NEW
+        self._leaving = False  # the clients have been told to finish, since it was to drain
+        self._started_at: float | None = None
         self._unwanted = False  # it was to be closed while it started
         self._listeners: list[Listener] = []
         self._deadline = 0.0  # of the drain, on the monotonic clock
@@ -127,6 +130,7 @@ class Server:
                 raise ListenError(str(self._wanted[0]), cause) from error
             self._listeners = listeners
             self._phase = _Phase.SERVING
+            self._started_at = time.time()
         if self._certificates is not None:
             self._engine.post(self._watch_certificates)
         if self._unwanted:
@@ -145,6 +149,8 @@ class Server:
     def resume(self) -> None:
         """Accept clients again, after :meth:`suspend` or :meth:`drain`."""
         self._require_serving().resume()
+        with self._changed:
+            self._leaving = False
         events.resumed()
 
     def drain(self, timeout: float | None = None) -> int:
@@ -158,6 +164,7 @@ class Server:
         deadline = time.monotonic() + limits.DRAIN_TIMEOUT.check(seconds)
         self._require_serving().suspend()
         with self._changed:
+            self._leaving = True
             open_connections = list(self._reception.connections.values())
         events.draining(len(open_connections), seconds)
         for connection in open_connections:
@@ -342,6 +349,33 @@ class Server:
     def certificates(self) -> Certificates | None:
         """The certificates from files, which can be reloaded; ``None`` without such."""
         return self._certificates
+
+    def snapshot(self, *, clients: bool = False) -> ServerSnapshot:
+        """The server's state at this moment: counts, histograms, limits.
+
+        ``clients``: also that of each client [no, since it takes some microseconds for each].
+        """
+        from .observing import observe
+
+        with self._changed:
+            listeners, started_at = tuple(self._listeners), self._started_at
+            phase, leaving = self._phase, self._leaving
+        acceptor = self._engine.acceptor
+        state = phase.value
+        if phase is _Phase.CLOSING or (phase is _Phase.SERVING and leaving):
+            state = "draining"
+        elif phase is _Phase.SERVING and acceptor is not None and acceptor.suspended:
+            state = "suspended"
+        return observe(
+            self._reception,
+            self._options,
+            self._handler,
+            listeners,
+            self._certificates,
+            phase=state,
+            started_at=started_at,
+            clients=clients,
+        )
 
     def healthy(self, timeout: float = 1.0) -> bool:
         """Whether every loop answers within ``timeout`` seconds; for a service manager."""

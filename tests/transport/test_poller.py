@@ -10,9 +10,7 @@ import errno
 import functools
 import gc
 import importlib
-import importlib.util
 import inspect
-import operator
 import os
 import pathlib
 import resource
@@ -28,7 +26,6 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import pytest
@@ -40,6 +37,7 @@ from threadwire.transport import portable
 from threadwire.transport.poller import ACCEPT, END, READ, READY, WRITE
 
 from ..support import PATIENCE, eventually, signal_here, wait_for
+from .speedups import SPEEDUPS
 
 MEBI = 1 << 20
 
@@ -67,51 +65,22 @@ class AcceptNow(Protocol):
     def __call__(self, sock: socket.socket, fd: int, /) -> tuple[int, Any] | None: ...
 
 
-class CallEach(Protocol):
-    def __call__(
-        self,
-        function: Callable[[bytes], Any],
-        messages: Iterator[bytes],
-        replies: list[bytes],
-        place: list[Any],
-        room: int,
-        /,
-    ) -> tuple[Any] | None: ...
-
-
 class Twin(NamedTuple):
     new: Callable[..., Polling]
     send_now: SendNow
     accept_now: AcceptNow
-    call_each: CallEach
 
 
-def speedups() -> ModuleType | None:
-    path = os.environ.get("THREADWIRE_SPEEDUPS")
-    if path is None:
-        try:
-            return importlib.import_module("threadwire.transport._speedups")
-        except ImportError:
-            return None
-    spec = importlib.util.spec_from_file_location("threadwire.transport._speedups", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-SPEEDUPS = speedups()
 ON_SELECTORS = functools.partial(portable.Poller, readiness=portable.Selector)
 PURE = {
-    name: Twin(new, portable.send_now, portable.accept_now, portable.call_each)
+    name: Twin(new, portable.send_now, portable.accept_now)
     for name, new in (("python", portable.Poller), ("selectors", ON_SELECTORS))
 }
 C = {}
 if SPEEDUPS is not None:
     letting_go = functools.partial(SPEEDUPS.Poller, hold=False)
     C = {
-        name: Twin(new, SPEEDUPS.send_now, SPEEDUPS.accept_now, SPEEDUPS.call_each)
+        name: Twin(new, SPEEDUPS.send_now, SPEEDUPS.accept_now)
         for name, new in (("c", SPEEDUPS.Poller), ("c-letting-go", letting_go))
     }
 
@@ -119,7 +88,6 @@ if SPEEDUPS is not None:
 both: list[Callable[[], Polling]] = [chosen.Poller, portable.Poller]
 both_send: list[SendNow] = [chosen.send_now, portable.send_now]
 both_accept: list[AcceptNow] = [chosen.accept_now, portable.accept_now]
-both_call: list[CallEach] = [chosen.call_each, portable.call_each]
 
 
 @pytest.fixture(params=["c", "c-letting-go", *PURE], scope="module")
@@ -909,84 +877,6 @@ class TestPoller:
                 accepted = twin.accept_now(listening, listening.fileno())
                 assert accepted is not None  # it had stayed in the backlog
                 os.close(accepted[0])
-
-    # Calling.
-
-    def test_calling_for_each_message(self, twin: Twin) -> None:
-        replies = [b"before"]
-        messages = iter([b"a", b"none", b"b", b""])
-        called: list[bytes] = []
-
-        def function(message: bytes) -> bytes | None:
-            called.append(message)
-            return None if message == b"none" else message * 2
-
-        assert twin.call_each(function, messages, replies, ["place"], 100) is None
-        assert called == [b"a", b"none", b"b", b""]
-        assert replies == [b"before", b"aa", b"bb", b""]
-        assert twin.call_each(function, messages, replies, ["place"], 100) is None
-        assert len(called) == 4
-
-    def test_calling_stops_at_what_is_neither_bytes_nor_nothing(self, twin: Twin) -> None:
-        class Bytes(bytes):
-            pass
-
-        for odd in ([b"x"], bytearray(b"x"), "text", 0, False, Bytes(b"x"), ()):
-            replies: list[bytes] = []
-            messages = iter([b"1", b"odd", b"2"])
-            found = twin.call_each(
-                lambda message, odd=odd: odd if message == b"odd" else message,  # type: ignore[misc]
-                messages,
-                replies,
-                ["place"],
-                100,
-            )
-            assert found is not None
-            assert found[0] is odd
-            assert (replies, list(messages)) == ([b"1"], [b"2"])
-
-    def test_calling_stops_when_the_replies_have_more_than_the_room(self, twin: Twin) -> None:
-        for room, handled in ((0, 1), (9, 1), (10, 2), (19, 2), (20, 3), (1000, 5)):
-            replies: list[bytes] = []
-            messages = iter([b"x"] * 5)
-            assert twin.call_each(lambda m: m * 10, messages, replies, ["place"], room) is None
-            assert len(replies) == handled
-            assert operator.length_hint(messages) == 5 - handled
-
-    def test_calling_stops_when_the_place_is_empty(self, twin: Twin) -> None:
-        """What was returned then is a reply all the same: the next caller goes on behind it."""
-        place, replies = ["place"], list[bytes]()
-
-        def function(message: bytes) -> bytes:
-            if message == b"2":
-                place.clear()
-            return message
-
-        messages = iter([b"1", b"2", b"3"])
-        assert twin.call_each(function, messages, replies, place, 100) is None
-        assert replies == [b"1", b"2"]
-        assert list(messages) == [b"3"]
-
-    def test_what_is_raised_while_calling_is_raised(self, twin: Twin) -> None:
-        class OwnError(Exception):
-            pass
-
-        def function(message: bytes) -> bytes:
-            if message == b"2":
-                raise OwnError
-            return message
-
-        def failing() -> Iterator[bytes]:
-            yield b"1"
-            raise OwnError
-
-        replies: list[bytes] = []
-        messages = iter([b"1", b"2", b"3"])
-        for source in (messages, failing()):
-            with pytest.raises(OwnError):
-                twin.call_each(function, source, replies, ["place"], 100)
-        assert replies == [b"1", b"1"]
-        assert list(messages) == [b"3"]
 
     # Mistakes.
 

@@ -131,6 +131,11 @@ class Acceptor:
         """Whether no listener is open any more; any thread."""
         return self._state is _State.CLOSED
 
+    @property
+    def suspended(self) -> bool:
+        """Whether it has been told to accept nobody for the time being; any thread."""
+        return self._state is _State.SUSPENDED
+
     # The leader.
 
     def _resume(self) -> None:

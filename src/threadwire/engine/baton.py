@@ -28,15 +28,19 @@ from __future__ import annotations
 import threading
 from typing import Generic, TypeVar
 
+from ..transport.poller import Tally
+
 __all__ = ["Baton"]
 
 T = TypeVar("T")
+
+NOBODYS_TALLY = Tally()
 
 
 class Baton(Generic[T]):
     """One thread's right to run a loop, until it is taken."""
 
-    __slots__ = ("_noted", "enter", "leader", "leave", "place")
+    __slots__ = ("_noted", "enter", "leader", "leave", "place", "tally")
 
     def __init__(self) -> None:
         # Read by anybody. While it is empty, its holder has been taken it away or is busy with
@@ -45,6 +49,8 @@ class Baton(Generic[T]):
         self._noted = threading.Lock()
         self._noted.acquire()
         self.leader: int | None = None  # the holder's thread ident; set by the holder, once
+        # Where that thread counts how long handlers take, also when it has lost the baton.
+        self.tally = NOBODYS_TALLY  # set by the holder, once
 
         self.enter = self.place.append  # holder: a handler is about to be called for this
         # Holder: the handler has returned. IndexError if the baton was taken meanwhile: then

@@ -7,12 +7,15 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from .. import events
 from ..connection import Connection
+from ..durations import Histogram
 from ..errors import CloseReason
 from ..handler import Handler
 from ..limits import JOIN_GRACE
+from ..reports import Handoff
 from ..rules import Rules
 from ..transport import Listener, Stream
 from .acceptor import Acceptor
@@ -21,7 +24,23 @@ from .loop import Loop
 from .spare_threads import SpareThreads
 from .watchdog import Watchdog
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "EngineFigures"]
+
+
+class EngineFigures(NamedTuple):
+    """What the engine has counted, and what it has, at one instant."""
+
+    loops: int
+    turns: int
+    turn_seconds: Histogram
+    lock_wait_seconds: Histogram | None
+    handler_seconds: Histogram
+    handoffs: int
+    recent_handoffs: tuple[Handoff, ...]
+    own_threads: int
+    waiting: int  # clients, for such a thread
+    handshakes: int
+    spare_threads: int
 
 
 class Engine:
@@ -148,6 +167,34 @@ class Engine:
         posted = [loop.post(event.set) for loop, event in zip(self._loops, turned, strict=True)]
         ends = begun + seconds
         return all(posted) and all(e.wait(max(0.0, ends - time.monotonic())) for e in turned)
+
+    def figures(self) -> EngineFigures:
+        """What has been counted so far; any thread."""
+        loops = [loop.figures() for loop in self._loops]
+        waits = [loop.lock_wait_seconds for loop in loops if loop.lock_wait_seconds is not None]
+        watchdog = self._watchdog
+        return EngineFigures(
+            loops=len(loops),
+            turns=sum(loop.turns for loop in loops),
+            turn_seconds=sum((loop.turn_seconds for loop in loops), Histogram()),
+            lock_wait_seconds=sum(waits, Histogram()) if waits else None,
+            handler_seconds=self.threads.handler_seconds,
+            handoffs=watchdog.handoffs if watchdog is not None else 0,
+            recent_handoffs=tuple(watchdog.recent.copy()) if watchdog is not None else (),
+            own_threads=sum(loop.own_threads for loop in loops),
+            waiting=sum(loop.waiting for loop in loops),
+            handshakes=sum(loop.handshakes for loop in loops),
+            spare_threads=self.threads.idle,
+        )
+
+    def in_handlers(self) -> list[Connection]:
+        """For whom loops are inside a handler at this moment; any thread."""
+        busy = [loop.baton.busy_with() for loop in self._loops]
+        return [connection for connection in busy if connection is not None]
+
+    def waits_for_thread(self, connection: Connection) -> bool:
+        """Whether all that it lacks is a thread of its own; any thread, as a hint."""
+        return any(loop.waits_for_thread(connection) for loop in self._loops)
 
     def leads_here(self) -> bool:
         """Whether the calling thread leads a loop: it is inside a handler, or nearly so."""

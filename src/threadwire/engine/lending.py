@@ -149,6 +149,20 @@ class Lender:
             finally:
                 connection._send_lock.release()
 
+    @property
+    def lent(self) -> int:
+        """How many threads serve a client alone; any thread."""
+        return self._lent
+
+    @property
+    def waiting(self) -> int:
+        """How many clients wait for one; any thread."""
+        return len(self._waiting)
+
+    def has_waiting(self, connection: Connection) -> bool:
+        """Whether ``connection`` waits for one; any thread, as a hint."""
+        return connection in self._waiting
+
     def stop_waiting(self, connection: Connection) -> None:
         """It was cut while it waited for a thread: the loop is to end it."""
         if self._waiting.pop(connection, None) is not None:

@@ -34,30 +34,43 @@ import functools
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from .. import events
 from ..connection import Connection
+from ..durations import Histogram
 from ..errors import CloseReason, TlsError
 from ..handler import Handler
 from ..rules import Rules
 from ..transport import Listener
-from ..transport.poller import ACCEPT, Poller
+from ..transport.poller import ACCEPT, Poller, Tally
 from .admission import Admission
 from .baton import Baton
 from .clients import RETRY_SECONDS, Clients
 from .lending import Lender
 from .opening import Opening, Openings
 from .own_thread import serve_session
-from .spare_threads import SpareThreads
+from .spare_threads import SpareThreads, tally_here
 from .timers import Timer, Timers
 from .turns import Turns
 
-__all__ = ["Loop"]
+__all__ = ["Loop", "LoopFigures"]
 
 # Sockets that a turn reads from and then writes to. Of more, measured with 512 busy ones, those
 # read first have left the processor's cache when they are written to.
 _BATCH = 128
 _FAILURE_PAUSE = 0.1  # seconds; so that an unforeseen error can neither end the loop nor spin
+
+
+class LoopFigures(NamedTuple):
+    """What a loop has counted, at one instant."""
+
+    turns: int
+    turn_seconds: Histogram
+    lock_wait_seconds: Histogram | None
+    own_threads: int
+    waiting: int  # for such a thread
+    handshakes: int
 
 
 class Loop:
@@ -99,7 +112,8 @@ class Loop:
         self.baton: Baton[Connection] = Baton()  # the watchdog's to replace, when it takes it
 
         # The leader's, from here on.
-        self.turns = 0  # read by the watchdog
+        self.turns = 0  # read by anybody
+        self.turn_seconds = Tally()  # the same
         self.watch: Callable[[], None] = lambda: None  # tells the watchdog that a turn begins
         self._stopping = False
         self._poller = Poller(batch=_BATCH)
@@ -134,6 +148,23 @@ class Loop:
     def waits(self) -> bool:
         """Whether the leader waits for readiness, outside of any turn."""
         return self._asleep
+
+    def figures(self) -> LoopFigures:
+        """What it has counted so far."""
+        # The poller in Python knows nothing of them.
+        waits: tuple[tuple[int, ...], float] | None = self._poller.lock_waits()
+        return LoopFigures(
+            self.turns,
+            Histogram(*self.turn_seconds.read()),
+            Histogram(*waits) if waits is not None else None,
+            self._lender.lent,
+            self._lender.waiting,
+            len(self._openings),
+        )
+
+    def waits_for_thread(self, connection: Connection) -> bool:
+        """Whether all that it lacks is a thread of its own; a hint."""
+        return self._lender.has_waiting(connection)
 
     def attend(self, connection: Connection) -> None:
         """Have the leader look at a connection whose state has changed."""
@@ -255,6 +286,7 @@ class Loop:
         ``departed`` is what the former leader is stuck with.
         """
         baton.leader = threading.get_ident()
+        baton.tally = tally_here() or baton.tally
         while not self._stopping:
             try:
                 if departed is not None:
@@ -285,7 +317,10 @@ class Loop:
 
     def _receive(self) -> None:
         """Wait for a turn's work and read it."""
-        clients = self._clients
+        clients, turns = self._clients, self._turns
+        if turns.began:
+            self.turn_seconds.add(time.monotonic() - turns.began)
+            turns.began = 0.0
         timeout = self._timers.left() if self._timers.heap else None
         with self._lock:
             if self._posted or clients.dirty or clients.recalled:
@@ -296,9 +331,9 @@ class Loop:
         if clients.recalled:
             received += clients.recalled
             clients.recalled = []
-        turns = self._turns
         turns.received, turns.notices, turns.noticed = iter(received), iter(notices), bool(notices)
         if received or notices:
+            turns.began = time.monotonic()
             self.turns += 1
             self.watch()
 

@@ -110,6 +110,10 @@ class Openings:
         self._steps = 0  # under way
         self._waiting: collections.deque[Callable[[], None]] = collections.deque()
 
+    def __len__(self) -> int:
+        """How many hands are being shaken; any thread."""
+        return len(self._shaking)
+
     def begin(self, connection: Connection, opening: Opening) -> None:
         """The connection is the loop's, and is to be opened."""
         opening.home = self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -12,8 +13,10 @@ from ..errors import Close, CloseReason, ConnectionClosed, FramingError, TlsErro
 from ..framing import require_bytes
 from ..handler import Handler
 from ..incoming import reason_of
+from .spare_threads import tally_here
 
 _Parts = TypeVar("_Parts")
+_READY_MADE = (list, tuple, bytes, bytearray, memoryview)
 
 __all__ = ["as_bytes", "as_parts", "closing", "each_part", "explain", "resumed"]
 
@@ -47,11 +50,25 @@ def each_part(reply: object) -> Iterator[bytes]:
     """The single replies in what a handler returned, other than bytes, as bytes.
 
     Nothing of the user's runs before the first is asked for. What goes wrong is raised
-    then; closing this closes what it iterates.
+    then; closing this closes what it iterates. Unless the parts were there already, the time
+    that they take is counted, all together.
     """
     with closing(as_parts(reply)) as parts:
-        for part in parts:
-            yield as_bytes(part)
+        if isinstance(reply, _READY_MADE):
+            for part in parts:
+                yield as_bytes(part)
+            return
+        spent, begun = 0.0, time.monotonic()
+        try:
+            for part in parts:
+                spent += time.monotonic() - begun
+                yield as_bytes(part)
+                begun = time.monotonic()
+            spent += time.monotonic() - begun
+        finally:
+            tally = tally_here()
+            if tally is not None:
+                tally.add(spent)
 
 
 def resumed(part: bytes | None, parts: Iterator[bytes]) -> Iterator[bytes]:

@@ -17,7 +17,10 @@ from ..connection import Connection
 from ..errors import Close, CloseReason
 from ..handler import Handler
 from ..limits import QUIET_SECONDS
+from ..transport.poller import timed
+from .baton import NOBODYS_TALLY
 from .outcomes import closing, each_part, explain
+from .spare_threads import tally_here
 
 __all__ = ["Step", "answer", "send_answer", "serve_alone", "serve_session"]
 
@@ -32,6 +35,7 @@ _DOUBLINGS = 7
 
 def serve_session(connection: Connection, handler: Handler) -> CloseReason:
     """Call the session handler; returns why the connection ends. Raises nothing."""
+    connection.busy_since = time.monotonic()
     try:
         handler.run_session(connection)
         if connection.violation is not None:  # the session has caught it, and ended
@@ -56,6 +60,7 @@ def serve_alone(
     try:
         connection.flush()
         first()
+        connection.busy_since = 0.0
         return _converse(connection, handler, quick, crowded)
     except BaseException as error:  # noqa: BLE001 - as above
         return _ended_by(connection, handler, error)
@@ -63,13 +68,14 @@ def serve_alone(
 
 def answer(connection: Connection, handler: Handler, message: bytes) -> None:
     """Handle one message and send what answers it."""
-    if not events.logger.isEnabledFor(logging.DEBUG):
-        send_answer(connection, handler.call(message, connection))
-        return
-    begun, sent = time.monotonic(), connection.bytes_sent
-    send_answer(connection, handler.call(message, connection))
-    seconds = time.monotonic() - begun
-    events.message(connection, len(message), connection.bytes_sent - sent, seconds)
+    connection.active_at = connection.busy_since = begun = time.monotonic()
+    sent = connection.bytes_sent
+    tally = tally_here() or NOBODYS_TALLY
+    send_answer(connection, timed(tally, handler.call, message, connection))
+    connection.busy_since = 0.0
+    if events.logger.isEnabledFor(logging.DEBUG):
+        seconds = time.monotonic() - begun
+        events.message(connection, len(message), connection.bytes_sent - sent, seconds)
 
 
 def send_answer(connection: Connection, reply: object) -> None:

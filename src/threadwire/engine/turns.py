@@ -24,7 +24,7 @@ from ..errors import CloseReason
 from ..handler import Handler
 from ..outgoing import require_frame
 from ..rules import Rules
-from ..transport.poller import END, READY, call_each
+from ..transport.poller import END, READY, call_each, timed
 from .baton import Baton
 from .clients import Clients
 from .lending import Lender, counting, left
@@ -56,10 +56,11 @@ class Turns:
         self.received: Iterator[tuple[Connection, bytes]] = iter(())
         self.notices: Iterator[tuple[Any, int]] = iter(())
         self.noticed = False  # there are any
+        self.began = 0.0  # when the turn did, on the monotonic clock; 0.0 between two turns
 
     def answer(self, baton: Baton[Connection]) -> bool:  # noqa: PLR0912 - inline, for speed
         """Handle all that was read; the frequent case inline."""
-        enter, leave = baton.enter, baton.leave
+        enter, leave, tally, began = baton.enter, baton.leave, baton.tally, self.began
         call, plain = self._handler.call, self._handler.plain
         answer_many = self._answer_any if plain is None else self._answer_batch
         replies, repliers = self._clients.replies, self._clients.repliers
@@ -83,10 +84,14 @@ class Turns:
                 continue
             connection.bytes_received += len(data)
             connection.messages_received += 1
+            connection.active_at = began
             reply = _NOTHING_YET
             enter(connection)
             try:
-                reply = plain(message) if plain is not None else call(message, connection)
+                if plain is not None:
+                    reply = timed(tally, plain, message)
+                else:
+                    reply = timed(tally, call, message, connection)
                 leave()
             except BaseException as error:  # noqa: BLE001 - even SystemExit ends this client alone
                 if not self._stumbled(baton, connection, reply, error):
@@ -155,12 +160,14 @@ class Turns:
             return True
         connection.bytes_received += len(data)
         connection.messages_received += len(messages)
+        connection.active_at = self.began
         self._clients.batched.append(connection)
         rest = iter(messages)
         reply: Any = _NOTHING_YET
         baton.enter(connection)
         try:
-            odd = call_each(plain, rest, connection.replies(), baton.place, self._rules.high_water)
+            room, tally = self._rules.high_water, baton.tally
+            odd = call_each(plain, rest, connection.replies(), baton.place, room, tally)
             reply = odd and each_part(odd[0])
             baton.leave()
         except BaseException as error:  # noqa: BLE001 - as above
@@ -184,6 +191,7 @@ class Turns:
             self._take_other(connection, data)
             return True
         self._clients.dirty.append(connection)
+        connection.active_at = self.began
         codec = connection._codec
         try:
             if connection._rest is not None:
@@ -270,7 +278,7 @@ class Turns:
                 if message is None:
                     reply = next(parts, None)  # type: ignore[arg-type] # one of the two is there
                 else:
-                    reply = self._handler.call(message, connection)
+                    reply = timed(baton.tally, self._handler.call, message, connection)
                     if reply is not None and type(reply) is not bytes:
                         reply, parts = None, each_part(reply)
                 baton.leave()

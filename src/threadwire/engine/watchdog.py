@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import events
+from ..reports import Handoff
 from ..rules import Rules
 from .baton import Baton
 from .loop import Loop
@@ -31,6 +32,7 @@ __all__ = ["Watchdog"]
 _REST_AFTER = 20  # looks at loops that stand still
 _RECENT = 1.0  # seconds for which a hand-off shortens the patience
 _LEAST_PATIENCE = 0.0005  # seconds
+_RECENT_HANDOFFS = 64  # that are told of one by one
 
 
 class Watchdog:
@@ -52,6 +54,9 @@ class Watchdog:
         self._changed = threading.Condition(self._lock)
         self._resting = False  # under the lock
         self._stopping = False  # under the lock
+        # The watchdog's to change, anybody's to read.
+        self.handoffs = 0
+        self.recent: collections.deque[Handoff] = collections.deque(maxlen=_RECENT_HANDOFFS)
         # The watchdog's own.
         self._seen: dict[Loop, tuple[object, ...] | None] = dict.fromkeys(loops)
         self._successor: Callable[[Callable[[], None] | None], None] | None = None
@@ -135,9 +140,13 @@ class Watchdog:
         connection = baton.take()
         if connection is None:
             return
+        now = time.monotonic()
         connection.own(baton.leader)
+        connection.busy_since = now - self._patience()  # it began a little earlier
         loop.baton = successor
         baton.note_taken()
         self._successor(lambda: loop.lead(successor, connection))
         self._successor = None
-        self._handoffs.append(time.monotonic())
+        self._handoffs.append(now)
+        self.recent.append(Handoff(time.time(), connection.id))
+        self.handoffs += 1

@@ -1,8 +1,8 @@
 """The batching poller: the twin in C, or else the one in Python.
 
-Both do the same, as :mod:`.portable` says. The environment variable ``THREADWIRE_PURE``
-chooses Python, if it is set to anything but nothing or ``0``; so does a system or an
-installation that has no C twin. ``TWIN`` says which it is, ``"c"`` or ``"python"``.
+Both do the same, as :mod:`.portable` and :mod:`.tally` say. The environment variable
+``THREADWIRE_PURE`` chooses Python, if it is set to anything but nothing or ``0``; so does a
+system or an installation that has no C twin. ``TWIN`` says which it is, ``"c"`` or ``"python"``.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING
 from .portable import ACCEPT, END, READ, READY, WRITE
 
 if TYPE_CHECKING:
-    from ._speedups import Poller, accept_now, call_each, hang_up, send_now
+    from ._speedups import Poller, Tally, accept_now, call_each, hang_up, send_now, timed
 
     TWIN: str
 elif os.environ.get("THREADWIRE_PURE", "") in ("", "0"):
     try:
-        from ._speedups import Poller, accept_now, call_each, hang_up, send_now
+        from ._speedups import Poller, Tally, accept_now, call_each, hang_up, send_now, timed
 
         TWIN = "c"
     except ImportError:
-        from .portable import Poller, accept_now, call_each, hang_up, send_now
+        from .portable import Poller, accept_now, hang_up, send_now
+        from .tally import Tally, call_each, timed
 
         TWIN = "python"
 else:
-    from .portable import Poller, accept_now, call_each, hang_up, send_now
+    from .portable import Poller, accept_now, hang_up, send_now
+    from .tally import Tally, call_each, timed
 
     TWIN = "python"
 
@@ -38,8 +40,10 @@ __all__ = [
     "TWIN",
     "WRITE",
     "Poller",
+    "Tally",
     "accept_now",
     "call_each",
     "hang_up",
     "send_now",
+    "timed",
 ]

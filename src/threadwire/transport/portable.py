@@ -21,7 +21,7 @@ import select
 import selectors
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeAlias, final
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "WRITE",
     "Poller",
     "accept_now",
-    "call_each",
     "hang_up",
     "send_now",
 ]
@@ -332,6 +331,9 @@ class Poller:
         """Make the wait that is going on, or else the next one, return; any thread."""
         self._wakeup.wake()
 
+    def lock_waits(self) -> None:
+        """How long the interpreter's lock was waited for, of which nothing is known here."""
+
     def fileno(self) -> int:
         """A descriptor that is readable when :meth:`wait` has something."""
         self._check_open()
@@ -376,33 +378,6 @@ def send_now(sock: socket.SocketType, fd: int, data: _Data, /) -> int:
         return sock.send(data, _SENDING)
     except (BlockingIOError, InterruptedError):
         return 0
-
-
-def call_each(
-    function: Callable[[bytes], Any],
-    messages: Iterator[bytes],
-    replies: list[bytes],
-    place: list[Any],
-    room: int,
-    /,
-) -> tuple[Any] | None:
-    """Call ``function`` for one of ``messages`` after the other; append its bytes to ``replies``.
-
-    Stops when there are no more messages, when ``place`` is empty, when the replies have more
-    than ``room`` bytes, and at a reply that is neither bytes nor ``None``, which is returned
-    in a tuple. What the function raises is raised.
-    """
-    append = replies.append
-    for message in messages:
-        reply = function(message)
-        if type(reply) is bytes:
-            append(reply)
-            room -= len(reply)
-        elif reply is not None:
-            return (reply,)
-        if not place or room < 0:
-            break
-    return None
 
 
 def accept_now(sock: socket.socket, _fd: int, /) -> tuple[int, Any] | None:

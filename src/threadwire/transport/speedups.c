@@ -25,6 +25,9 @@ slot in the table; one that fits no slot makes the epoll anew, from the table. *
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "buckets.h"
+#include "handling.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -84,6 +87,7 @@ typedef struct {
     int next, ready;
     Received *received;
     char *arena;
+    Buckets lock_waits; /* for the GIL; any thread may read them */
 } Poller;
 
 static inline void leave(Poller *self) {
@@ -364,6 +368,7 @@ static PyObject *Poller_wait(PyObject *op, PyObject *timeout) {
     if (as_milliseconds(timeout, &milliseconds) < 0 || enter(self, false) < 0)
         return NULL;
     int error = 0, count = 0;
+    uint64_t begun;
     /* What did not fit into the last call comes before anything else may, so that those who
        send a lot do not keep the others waiting. */
     bool from_before = self->next < self->ready;
@@ -377,7 +382,9 @@ static PyObject *Poller_wait(PyObject *op, PyObject *timeout) {
         if (!ready)
             error = fetch(self, milliseconds);
         count = receive(self, from_before, &data);
+        begun = nanoseconds();
         Py_END_ALLOW_THREADS
+        add_duration(&self->lock_waits, 1, nanoseconds() - begun);
     }
     self->crowded = count > 1;
     PyObject *result = NULL;
@@ -473,9 +480,12 @@ static PyObject *write_pairs(Poller *self, PyObject *pairs) {
     if (self->hold && total <= HELD_WRITE) {
         send_each(outgoing, count);
     } else {
+        uint64_t begun;
         Py_BEGIN_ALLOW_THREADS
         send_each(outgoing, count);
+        begun = nanoseconds();
         Py_END_ALLOW_THREADS
+        add_duration(&self->lock_waits, 1, nanoseconds() - begun);
     }
     leave(self);
     result = outcome(outgoing, count);
@@ -567,46 +577,6 @@ static PyObject *hang_up(PyObject *Py_UNUSED(module), PyObject *sock) {
     Py_RETURN_NONE;
 }
 
-/* Calling a handler for many messages. Everything here may run any code, and belongs to the
- * caller; others may append to or remove from the lists meanwhile, which their own locks allow. */
-
-static PyObject *call_each(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count) {
-    if (check_count("call_each", count, 5) < 0)
-        return NULL;
-    PyObject *function = args[0], *messages = args[1], *replies = args[2], *place = args[3];
-    Py_ssize_t room = PyLong_AsSsize_t(args[4]);
-    if (room == -1 && PyErr_Occurred())
-        return NULL;
-    if (!PyIter_Check(messages) || !PyList_Check(replies) || !PyList_Check(place)) {
-        PyErr_SetString(PyExc_TypeError, "call_each() takes a function, an iterator, two lists");
-        return NULL;
-    }
-    while (room >= 0 && PyList_GET_SIZE(place) > 0) {
-        PyObject *message = PyIter_Next(messages);
-        if (message == NULL) {
-            if (PyErr_Occurred())
-                return NULL;
-            break;
-        }
-        PyObject *reply = PyObject_CallOneArg(function, message);
-        Py_DECREF(message);
-        if (reply == NULL)
-            return NULL;
-        if (PyBytes_CheckExact(reply)) {
-            int status = PyList_Append(replies, reply);
-            room -= PyBytes_GET_SIZE(reply);
-            Py_DECREF(reply);
-            if (status < 0)
-                return NULL;
-        } else if (reply != Py_None) {
-            return Py_BuildValue("(N)", reply);
-        } else {
-            Py_DECREF(reply);
-        }
-    }
-    Py_RETURN_NONE;
-}
-
 /* Waking, and the ends of a poller's life. */
 
 static PyObject *Poller_wake(PyObject *op, PyObject *Py_UNUSED(ignored)) {
@@ -618,6 +588,10 @@ static PyObject *Poller_wake(PyObject *op, PyObject *Py_UNUSED(ignored)) {
         pthread_mutex_unlock(&self->wake_lock);
     }
     Py_RETURN_NONE;
+}
+
+static PyObject *Poller_lock_waits(PyObject *op, PyObject *Py_UNUSED(ignored)) {
+    return read_buckets(&((Poller *)op)->lock_waits);
 }
 
 static PyObject *Poller_fileno(PyObject *op, PyObject *Py_UNUSED(ignored)) {
@@ -720,6 +694,7 @@ static PyMethodDef Poller_methods[] = {
     {"write", Poller_write, METH_O, "write($self, pairs, /)\n--\n\n"},
     {"wake", Poller_wake, METH_NOARGS, "wake($self, /)\n--\n\n"},
     {"fileno", Poller_fileno, METH_NOARGS, "fileno($self, /)\n--\n\n"},
+    {"lock_waits", Poller_lock_waits, METH_NOARGS, "lock_waits($self, /)\n--\n\n"},
     {"close", Poller_close, METH_NOARGS, "close($self, /)\n--\n\n"},
     {NULL, NULL, 0, NULL},
 };
@@ -746,7 +721,7 @@ static int execute(PyObject *module) {
     PyObject *type = PyType_FromModuleAndSpec(module, &Poller_spec, NULL);
     int status = type == NULL ? -1 : PyModule_AddType(module, (PyTypeObject *)type);
     Py_XDECREF(type);
-    if (status < 0 || PyModule_AddIntMacro(module, READ) < 0 ||
+    if (status < 0 || add_tally(module) < 0 || PyModule_AddIntMacro(module, READ) < 0 ||
         PyModule_AddIntMacro(module, WRITE) < 0 || PyModule_AddIntMacro(module, ACCEPT) < 0 ||
         PyModule_AddIntMacro(module, READY) < 0 || PyModule_AddIntMacro(module, END) < 0)
         return -1;
@@ -756,9 +731,10 @@ static int execute(PyObject *module) {
 static PyMethodDef functions[] = {
     {"accept_now", FAST(accept_now), METH_FASTCALL, "accept_now($module, sock, fd, /)\n--\n\n"},
     {"call_each", FAST(call_each), METH_FASTCALL,
-     "call_each($module, function, messages, replies, place, room, /)\n--\n\n"},
+     "call_each($module, function, messages, replies, place, room, tally, /)\n--\n\n"},
     {"hang_up", hang_up, METH_O, "hang_up($module, sock, /)\n--\n\n"},
     {"send_now", FAST(send_now), METH_FASTCALL, "send_now($module, sock, fd, data, /)\n--\n\n"},
+    {"timed", FAST(timed), METH_FASTCALL, "timed($module, tally, function, /, *args)\n--\n\n"},
     {NULL, NULL, 0, NULL},
 };
 
