@@ -23,7 +23,7 @@ LAYERS = [
     {"framing", "proxy_protocol"},
     {"transport", "activation", "certificates"},
     {"notify", "handover"},
-    {"events", "incoming", "outgoing", "ownership", "connection", "handler", "engine"},
+    {"events", "incoming", "outgoing", "ownership", "connection", "handler", "hooks", "engine"},
     {"options"},
     {"reception"},
     {"kinds", "settings", "reversing", "observing", "server", "machine"},

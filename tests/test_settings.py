@@ -77,7 +77,12 @@ def test_every_limit_of_a_server_is_a_setting() -> None:
 
 def test_what_a_server_takes_is_a_setting_and_the_other_way_round() -> None:
     keywords = {name for name, setting in SETTINGS.items() if setting.keyword}
-    assert keywords == set(ServerOptions.__annotations__) - {"clock", "tls_context"}
+    assert keywords == set(ServerOptions.__annotations__) - {
+        "clock",
+        "on_connection",
+        "on_message",
+        "tls_context",
+    }
 
 
 def test_what_a_server_can_change_while_it_serves_may_be_reloaded() -> None:

@@ -175,6 +175,19 @@ def handler_failed(connection: Connection, handler: str, error: BaseException) -
     )
 
 
+def hook_failed(connection: Connection, hook: str, error: BaseException) -> None:
+    emit(
+        logging.ERROR,
+        "hook-failed",
+        connection=connection.id,
+        peer=connection.peer,
+        hook=hook,
+        error=type(error).__name__,
+        detail=error,
+        exception=error,
+    )
+
+
 def no_capacity(connection: Connection, error: BaseException) -> None:
     emit(
         logging.WARNING,
@@ -192,6 +205,27 @@ def threads_exhausted(most: int) -> None:
 
 def stuck(error: BaseException) -> None:
     emit(logging.WARNING, "stuck", error=type(error).__name__, detail=error)
+
+
+def slow(connection: Connection, seconds: float, doing: str) -> None:
+    emit(
+        logging.WARNING,
+        "slow",
+        connection=connection.id,
+        peer=connection.peer,
+        seconds=round(seconds, 3),
+        doing=doing,
+    )
+
+
+def slow_ended(connection: Connection, at_least: float) -> None:
+    emit(
+        logging.WARNING,
+        "slow-ended",
+        connection=connection.id,
+        peer=connection.peer,
+        at_least=round(at_least, 3),
+    )
 
 
 def engine_failed(error: BaseException) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
+from . import events
 from .errors import HandlerError
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .hooks import Hooks
 
 __all__ = ["Handler", "MessageHandler", "Reply", "SessionHandler", "as_handler", "session"]
 
@@ -50,10 +52,11 @@ class Handler:
     """A user's function with its kind.
 
     ``call`` always takes ``(message, connection)``. ``plain`` is the function itself if it
-    takes ``(message)`` alone: calling it directly is what a loop saves time with.
+    takes ``(message)`` alone: calling it directly is what a loop saves time with. ``hooks`` are
+    told of connections.
     """
 
-    __slots__ = ("call", "is_session", "name", "plain", "run_session")
+    __slots__ = ("call", "hooks", "is_generator", "is_session", "name", "plain", "run_session")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.name = getattr(function, "__qualname__", None) or type(function).__qualname__
@@ -64,10 +67,12 @@ class Handler:
                 f"handler {self.name} is an async function; threadwire calls plain ones, "
                 "which may block: write def instead of async def"
             )
+        self.hooks: Hooks | None = None
+        self.is_generator = _is_generator(function)  # its reply is made when it is iterated
         self.is_session = bool(
             getattr(function, _MARK, False) or getattr(type(function).__call__, _MARK, False)
         )
-        if self.is_session and _is_generator(function):
+        if self.is_session and self.is_generator:
             raise HandlerError(
                 f"session handler {self.name} is a generator function, which would not run when "
                 "called: send with connection.send() instead of yield"
@@ -89,6 +94,25 @@ class Handler:
                 f"handler {self.name} must take (message) or (message, connection); "
                 "mark a function that takes (connection) with @threadwire.session"
             )
+
+    def opened(self, connection: Connection) -> None:
+        """The engine: it has a client; no message of it has been handled yet."""
+        events.opened(connection)
+        if self.hooks is not None:
+            self.hooks.opened(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """The engine: a connection is closed for good, be it that of a client or of one refused."""
+        if self.hooks is not None:
+            self.hooks.closed(connection)
+        events.closed(connection, connection.age)
+
+    def copy(self) -> Handler:
+        """The same, to be changed."""
+        copy = object.__new__(Handler)
+        for name in self.__slots__:
+            setattr(copy, name, getattr(self, name))
+        return copy
 
 
 def as_handler(handler: Callable[..., Any] | Handler) -> Handler:

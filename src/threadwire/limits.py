@@ -34,6 +34,7 @@ __all__ = [
     "LINGER_BYTES",
     "LINGER_TIMEOUT",
     "LOG_QUEUE",
+    "LOG_REPEATS",
     "MAX_BACKOFF",
     "MAX_CLIENTS",
     "MAX_CLIENTS_PER_IP",
@@ -54,6 +55,7 @@ __all__ = [
     "RETRY_ATTEMPTS",
     "RETRY_BUDGET",
     "RETRY_RESERVE",
+    "SLOW",
     "SPARE_SECONDS",
     "SWITCH_INTERVAL",
     "USER_TIMEOUT",
@@ -411,6 +413,15 @@ SWITCH_INTERVAL = Limit(
     "How long a thread that computes may keep the interpreter's lock while another waits for it.",
     "measured: lets quick clients through beside handlers that compute, and costs nothing else",
 )
+SLOW = Limit(
+    "slow",
+    "seconds",
+    OFF,
+    0.01,
+    "How long a handler may be busy for a client before the log says so, and where it stands.",
+    "how long is too long, only who wrote the handler can say",
+    optional=True,
+)
 HIGH_WATER = Limit(
     "high_water",
     "bytes",
@@ -474,6 +485,14 @@ LOG_QUEUE = Limit(
     1,
     "How many log lines are held while whoever reads the log is slow.",
     "no client waits for a log; further lines are dropped and counted",
+)
+LOG_REPEATS = Limit(
+    "log_repeats",
+    "count",
+    10,
+    1,
+    "How many lines of one kind, of warnings and errors, the command's log has in a second.",
+    "enough to see what they have in common; a line with the count stands for the others",
 )
 
 LIMITS: dict[str, Limit] = {

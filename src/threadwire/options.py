@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import ssl
 
     from .certificates import Certificates
+    from .hooks import Hooks, OnConnection, OnMessage
 
 __all__ = ["Options", "ServerOptions"]
 
@@ -89,11 +90,18 @@ class ServerOptions(TypedDict, total=False):
     handoff_after
         Seconds that a call of the handler may hold up the loop that all clients share; then
         its client gets a thread of its own [0.005].
+    slow
+        Seconds that a handler may be busy for one client before an event ``slow`` tells so, and
+        where it stands [``None``: none does].
     pin
         Whether the threads that serve share one core [no]. With the interpreter's lock
         that is faster where many have a thread of their own, as sessions have; the
         ``threadwire serve`` command does it. What a handler itself starts inherits the
         one core.
+    on_connection, on_message
+        Called with each connection when it is open, and with the connection and each message
+        before it is handled; each returns a context manager, which is left when the connection is
+        closed, or the message handled; or ``None``. For tracing, see :mod:`threadwire.hooks`.
     clock
         What the deadlines go by [the system's monotonic clock]; for tests, see
         :mod:`threadwire.testing`.
@@ -132,7 +140,10 @@ class ServerOptions(TypedDict, total=False):
     proxy_protocol: Literal["required", "optional"] | None
     proxy_trust: Sequence[str]
     handoff_after: float
+    slow: float | None
     pin: bool
+    on_connection: OnConnection | None
+    on_message: OnMessage | None
     clock: Clock
 
 
@@ -163,6 +174,7 @@ CHANGEABLE = frozenset(
         "drain_timeout",
         "high_water",
         "handoff_after",
+        "slow",
     )
 )
 
@@ -187,6 +199,7 @@ class Options:
                 limits.MAX_THREADS,
                 limits.MESSAGE_TIMEOUT,
                 limits.PROXY_TIMEOUT,
+                limits.SLOW,
                 limits.WRITE_TIMEOUT,
             )
         }
@@ -231,6 +244,15 @@ class Options:
         rules = Rules(clock=clock, tls=certificates or self._given_context())
         self.govern(rules)
         return rules
+
+    def hooks(self) -> Hooks | None:
+        """What is told of connections and messages, if there is anything."""
+        given = self._given.get("on_connection"), self._given.get("on_message")
+        if given == (None, None):
+            return None
+        from .hooks import Hooks
+
+        return Hooks(*given)
 
     def govern(self, rules: Rules) -> None:
         """Set the limits that can be changed at any time."""

@@ -39,6 +39,9 @@ from .rules import Rules
 from .transport import Stream
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from contextvars import Context
+
     from .engine.farewell import Farewell
     from .engine.opening import Opening
     from .engine.timers import Timer
@@ -62,6 +65,7 @@ class Owned(Outgoing):
     __slots__ = (
         "_aborted",
         "_close_reason",
+        "_context",
         "_farewell",
         "_fd",
         "_here",
@@ -79,6 +83,7 @@ class Owned(Outgoing):
         "_released",
         "_rest",
         "_rules",
+        "_scope",
         "_site",
         "_state",
         "_state_lock",
@@ -117,6 +122,9 @@ class Owned(Outgoing):
         self._home = home  # constant
         self._rules = rules  # constant
         self._state: dict[str, Any] | None = None  # the user's; made by the state lock's holder
+        # Who opens it and who closes it, for the hooks; the context is copied by others.
+        self._context: Context | None = None
+        self._scope: AbstractContextManager[object] | None = None
 
         # Owner to set, any thread to read; seconds of the monotonic clock.
         self.active_at = 0.0  # when its last message came, as a turn's begin; 0.0 for never

@@ -43,6 +43,7 @@ class Rules:
         "max_threads",
         "message_timeout",
         "proxy_timeout",
+        "slow",
         "tls",
         "write_timeout",
     )
@@ -58,6 +59,7 @@ class Rules:
         max_threads: int = limits.MAX_THREADS.whole,
         message_timeout: float = limits.MESSAGE_TIMEOUT.default,
         proxy_timeout: float = limits.PROXY_TIMEOUT.default,
+        slow: float = limits.SLOW.default,
         write_timeout: float = limits.WRITE_TIMEOUT.default,
         clock: Clock = SYSTEM,
         tls: TlsContext | None = None,
@@ -70,6 +72,7 @@ class Rules:
         self.max_threads = max_threads
         self.message_timeout = message_timeout
         self.proxy_timeout = proxy_timeout
+        self.slow = slow
         self.write_timeout = write_timeout
         self.clock = clock  # constant
         self.tls = tls  # constant

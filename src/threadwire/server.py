@@ -81,6 +81,9 @@ class Server:
             raise UsageError("a server needs an address to listen on, as in tcp://127.0.0.1:12345")
         self._wanted = [parse_address(address) for address in addresses]
         self._options = Options(options)
+        hooks = self._options.hooks()
+        if hooks is not None:
+            self._handler = hooks.around(self._handler)
         self._certificates = self._options.certificates()
         self._rules = self._options.rules(self._certificates)
         for address in self._wanted:

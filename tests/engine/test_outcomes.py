@@ -10,7 +10,7 @@ import pytest
 
 import threadwire
 from threadwire import CloseReason, Connection, ConnectionClosed, UsageError
-from threadwire.engine.outcomes import as_bytes, as_parts, closing, each_part, explain, resumed
+from threadwire.engine.outcomes import Resumed, as_bytes, as_parts, closing, each_part, explain
 from threadwire.handler import Handler
 from threadwire.rules import Rules
 from threadwire.transport import Stream
@@ -96,16 +96,16 @@ def test_each_part_closes_what_it_iterates_however_it_ends() -> None:
 
 
 def test_resuming_puts_the_part_that_was_taken_out_first() -> None:
-    assert list(resumed(b"1", Parts(b"2", b"3"))) == [b"1", b"2", b"3"]
-    assert list(resumed(b"", Parts(b"2"))) == [b"", b"2"]
-    assert list(resumed(None, Parts(b"2"))) == [b"2"]
-    assert list(resumed(None, Parts())) == []
+    assert list(Resumed(b"1", Parts(b"2", b"3"))) == [b"1", b"2", b"3"]
+    assert list(Resumed(b"", Parts(b"2"))) == [b"", b"2"]
+    assert list(Resumed(None, Parts(b"2"))) == [b"2"]
+    assert list(Resumed(None, Parts())) == []
 
 
 @pytest.mark.parametrize("taken", [1, 2, 3])
 def test_what_is_resumed_closes_what_it_resumes(taken: int) -> None:
     left = Parts(b"2", b"3")
-    parts = resumed(b"1", left)
+    parts = each_part(Resumed(b"1", left))
     for _ in range(taken):
         next(parts)
     before = left.closed

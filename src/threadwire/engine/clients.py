@@ -98,7 +98,7 @@ class Clients:
 
     def gone(self, connection: Connection) -> None:
         """It has been released; called by any thread when there is no leader any more."""
-        events.closed(connection, connection.age)
+        self._handler.closed(connection)
         self._released(connection)
 
     def expire(self, connection: Connection, reason: CloseReason) -> None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from .. import events
 from ..connection import Connection
 from ..durations import Histogram
 from ..errors import CloseReason
@@ -130,7 +129,7 @@ class Engine:
         elif self._handler.is_session:
             loop.start_session(connection)
         else:
-            events.opened(connection)
+            self._handler.opened(connection)
             if loop is self._loops[0]:
                 loop.take_in(connection)
             else:

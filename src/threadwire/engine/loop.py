@@ -183,7 +183,7 @@ class Loop:
         connection.own(threading.get_ident())
         reason = CloseReason.HANDLER_FAILED
         try:
-            events.opened(connection)
+            self._handler.opened(connection)
             reason = serve_session(connection, self._handler)
         finally:
             connection.disown(reason)
@@ -253,7 +253,7 @@ class Loop:
                 self._clients.hold(connection)
                 self._clients.dirty.append(connection)
             return
-        events.opened(connection)
+        self._handler.opened(connection)
         if connection._codec.unread:
             connection._rest = None, iter(())  # called back, it handles what there is
         self.take_in(connection)

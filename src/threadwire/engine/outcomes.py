@@ -16,9 +16,8 @@ from ..incoming import reason_of
 from .spare_threads import tally_here
 
 _Parts = TypeVar("_Parts")
-_READY_MADE = (list, tuple, bytes, bytearray, memoryview)
 
-__all__ = ["as_bytes", "as_parts", "closing", "each_part", "explain", "resumed"]
+__all__ = ["Resumed", "as_bytes", "as_parts", "closing", "each_part", "explain"]
 
 
 def as_parts(reply: object) -> Iterator[bytes]:
@@ -50,11 +49,11 @@ def each_part(reply: object) -> Iterator[bytes]:
     """The single replies in what a handler returned, other than bytes, as bytes.
 
     Nothing of the user's runs before the first is asked for. What goes wrong is raised
-    then; closing this closes what it iterates. Unless the parts were there already, the time
-    that they take is counted, all together.
+    then; closing this closes what it iterates. The time that the parts take is counted, all
+    together, unless they were there already.
     """
     with closing(as_parts(reply)) as parts:
-        if isinstance(reply, _READY_MADE):
+        if isinstance(reply, _TIMED_OR_READY):
             for part in parts:
                 yield as_bytes(part)
             return
@@ -71,12 +70,24 @@ def each_part(reply: object) -> Iterator[bytes]:
                 tally.add(spent)
 
 
-def resumed(part: bytes | None, parts: Iterator[bytes]) -> Iterator[bytes]:
-    """``parts``, preceded by one that was taken out; closing it closes ``parts``."""
-    with closing(parts):
-        if part is not None:
-            yield part
-        yield from parts
+class Resumed:
+    """What is left of :func:`each_part`, with one that was taken out before it.
+
+    It is a reply for another thread to go on with, which iterates it once.
+    """
+
+    def __init__(self, part: bytes | None, parts: Iterator[bytes]) -> None:
+        self._part = part
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        with closing(self._parts):
+            if self._part is not None:
+                yield self._part
+            yield from self._parts
+
+
+_TIMED_OR_READY = (Resumed, list, tuple, bytes, bytearray, memoryview)
 
 
 @contextlib.contextmanager

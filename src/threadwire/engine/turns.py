@@ -29,7 +29,7 @@ from .baton import Baton
 from .clients import Clients
 from .lending import Lender, counting, left
 from .opening import Openings
-from .outcomes import closing, each_part, resumed
+from .outcomes import Resumed, closing, each_part
 
 __all__ = ["Turns"]
 
@@ -284,7 +284,7 @@ class Turns:
                 baton.leave()
             except BaseException as error:  # noqa: BLE001 - as above
                 if reply is not _NOTHING_YET and parts is not None:
-                    reply = resumed(reply, parts)
+                    reply = Resumed(reply, parts)
                 return self._stumbled(baton, connection, reply, error, messages)
             if reply is not None:
                 room -= len(reply)
