@@ -161,26 +161,27 @@ def test_a_session_is_within_its_connections_span(serving: Serving) -> None:
     assert diary.lines == ["enter connection-1 in none", "leave connection-1"]
 
 
-def test_a_session_that_is_cut_and_goes_on_does_not_disturb_the_closing(events: Events) -> None:
+def test_a_session_that_is_cut_is_within_its_span_until_it_returns(events: Events) -> None:
     inside, out = threading.Event(), threading.Event()
 
     @threadwire.session
     def stay(_connection: Connection) -> None:
         inside.set()
         wait_for(out)
+        diary.lines.append("returned")
 
     diary = Diary()
     server = Server(stay, "tcp://127.0.0.1:0", **diary.hooks).start()
     try:
-        with Peer(server.address):
+        with Peer(server.address) as peer:
             wait_for(inside)
             closing = threading.Thread(target=server.close, args=(0,))
             closing.start()  # which waits for a while for the session's thread
-            eventually(lambda: "leave connection-1" in diary.lines)
-            assert closing.is_alive()
+            assert peer.hear_all() == b""
     finally:
         out.set()
     closing.join()
+    assert diary.lines == ["enter connection-1 in none", "returned", "leave connection-1"]
     assert events.named("hook-failed") == []
 
 

@@ -370,6 +370,7 @@ _DECLARED = (
         reloadable=True,
         keyword=False,
     ),
+    setting_of(limits.SLOW, _LOGGING, reloadable=True),
 )
 
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _DECLARED}

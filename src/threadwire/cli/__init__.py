@@ -17,10 +17,12 @@ from ..errors import (
     UsageError,
     describe_os_error,
 )
+from .bench import bench
 from .check import check
 from .client import client
 from .options import version_option
 from .serve import serve
+from .top import top
 
 __all__ = ["main"]
 
@@ -42,7 +44,9 @@ def command() -> None:
 
 command.add_command(serve)
 command.add_command(client)
+command.add_command(bench)
 command.add_command(check)
+command.add_command(top)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
