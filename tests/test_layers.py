@@ -19,7 +19,8 @@ PACKAGE = Path(threadwire.__file__).parent
 # From the lowest up. A module imports from its own layer and those below.
 LAYERS = [
     {"errors", "value", "_version", "clock"},
-    {"units", "limits", "address", "networks", "reports", "rules", "durations", "snapshot"},
+    {"units", "limit"},
+    {"limits", "address", "networks", "reports", "rules", "durations", "snapshot"},
     {"framing", "proxy_protocol"},
     {"transport", "activation", "certificates"},
     {"notify", "handover"},

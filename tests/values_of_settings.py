@@ -47,6 +47,7 @@ _OTHERS: dict[Kind, st.SearchStrategy[Any]] = {
     kinds.BOOLEAN: st.booleans(),
     kinds.FRAMING: st.sampled_from(_FRAMINGS).map(threadwire.parse_framing),
     kinds.ADDRESS: st.sampled_from(_URLS).map(threadwire.parse_address),
+    kinds.ADMIN_ADDRESS: st.sampled_from(_URLS).map(threadwire.parse_address),
     kinds.NETWORK: _networks(),
     kinds.ALPN: _NAMES.filter(lambda name: 0 < len(name) < 256 and name != "off"),
     kinds.PATH: _WORDS.map(lambda text: f"/{text}"),

@@ -14,6 +14,7 @@ from ._version import __version__
 from .address import Address, parse_address
 from .client import Client, connect
 from .connection import Connection
+from .engine import current_connection
 from .errors import (
     AddressError,
     Close,
@@ -97,6 +98,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "connect",
+    "current_connection",
     "parse_address",
     "parse_framing",
     "serve",

@@ -53,10 +53,19 @@ class Handler:
 
     ``call`` always takes ``(message, connection)``. ``plain`` is the function itself if it
     takes ``(message)`` alone: calling it directly is what a loop saves time with. ``hooks`` are
-    told of connections.
+    told of connections. ``logged``: whether connections, and the server's end, leave lines in the log.
     """
 
-    __slots__ = ("call", "hooks", "is_generator", "is_session", "name", "plain", "run_session")
+    __slots__ = (
+        "call",
+        "hooks",
+        "is_generator",
+        "is_session",
+        "logged",
+        "name",
+        "plain",
+        "run_session",
+    )
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.name = getattr(function, "__qualname__", None) or type(function).__qualname__
@@ -68,6 +77,7 @@ class Handler:
                 "which may block: write def instead of async def"
             )
         self.hooks: Hooks | None = None
+        self.logged = True
         self.is_generator = _is_generator(function)  # its reply is made when it is iterated
         self.is_session = bool(
             getattr(function, _MARK, False) or getattr(type(function).__call__, _MARK, False)
@@ -97,7 +107,8 @@ class Handler:
 
     def opened(self, connection: Connection) -> None:
         """The engine: it has a client; no message of it has been handled yet."""
-        events.opened(connection)
+        if self.logged:
+            events.opened(connection)
         if self.hooks is not None:
             self.hooks.opened(connection)
 
@@ -105,7 +116,14 @@ class Handler:
         """The engine: a connection is closed for good, be it that of a client or of one refused."""
         if self.hooks is not None:
             self.hooks.closed(connection)
-        events.closed(connection, connection.age)
+        if self.logged:
+            events.closed(connection, connection.age)
+
+    def quiet(self) -> Handler:
+        """The same, but what goes well leaves no lines in the log."""
+        copy = self.copy()
+        copy.logged = False
+        return copy
 
     def copy(self) -> Handler:
         """The same, to be changed."""

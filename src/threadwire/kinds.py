@@ -21,6 +21,7 @@ from .units import format_duration, format_size, parse_duration, parse_size
 
 __all__ = [
     "ADDRESS",
+    "ADMIN_ADDRESS",
     "ALPN",
     "BOOLEAN",
     "FRAMING",
@@ -218,6 +219,12 @@ def _check_address(value: object) -> Address:
     return parse_address(value)  # type: ignore[arg-type]  # which refuses what is no text
 
 
+def _check_admin_address(value: object) -> Address:
+    """A browser's way to write it will do as well: HOST:PORT."""
+    plain = isinstance(value, str) and value and "://" not in value
+    return _check_address(f"tcp://{value}" if plain else value)
+
+
 def _check_framing(value: object) -> Framing:
     return value if isinstance(value, Framing) else parse_framing(value)  # type: ignore[arg-type]
 
@@ -228,4 +235,5 @@ REPLY = Kind("TEXT", _check_reply, _check_reply, lambda reply: reply.decode(erro
 ALPN = Kind("NAME", _check_alpn, _check_alpn)
 NETWORK = Kind("CIDR", parse_network, parse_network)
 ADDRESS = Kind("URL", parse_address, _check_address)
+ADMIN_ADDRESS = Kind("ADDRESS", _check_admin_address, _check_admin_address)
 FRAMING = Kind("SPEC", parse_framing, _check_framing)

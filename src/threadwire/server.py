@@ -399,7 +399,8 @@ class Server:
         acceptor.stop()
         with self._changed:
             seconds = max(0.0, self._deadline - time.monotonic())
-            events.draining(self._reception.drained, round(seconds, 3))
+            if self._handler.logged:
+                events.draining(self._reception.drained, round(seconds, 3))
         for connection in before:
             connection.drain()
         with self._changed:
@@ -417,8 +418,9 @@ class Server:
             tuple(thread.name for thread in left_over),
             dismissed,
         )
-        refused = sum(self.refused.values())
-        events.stopped(report.finished, len(report.cut), dismissed, refused)
+        if self._handler.logged:
+            refused = sum(self.refused.values())
+            events.stopped(report.finished, len(report.cut), dismissed, refused)
         return report
 
     def _cut(self, late: list[Connection]) -> Iterator[Cut]:

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 
 from . import events
 from .address import Address
-from .errors import ListenError
+from .errors import ListenError, UsageError
 from .handler import Handler, MessageHandler, SessionHandler
 from .options import ServerOptions
 from .reports import CloseReport
@@ -28,16 +28,32 @@ _SHORT_OF_SOMETHING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 def serve(
     handler: MessageHandler | SessionHandler | Handler,
     *addresses: str | Address,
+    admin: str | Address | None = None,
+    admin_token_file: str | None = None,
     **options: Unpack[ServerOptions],
 ) -> CloseReport:
     """Serve until SIGINT or SIGTERM, then drain; blocks, and returns how the drain went.
 
-    Arguments are those of :class:`Server`. A second signal cuts what is left at
+    Arguments are those of :class:`Server`; and ``admin``, the address of an admin endpoint with
+    metrics, health and a live page, such as ``127.0.0.1:9180`` [none], with
+    ``admin_token_file`` if requests are to bear a token; see :class:`threadwire.admin.Admin`.
+    A second signal cuts what is left at
     once. SIGHUP has the TLS certificates loaded anew, unless it says that the terminal is
     gone: then the server drains, too. Off the main thread, where Python has no signals, it
     serves until the process ends.
     """
-    return serve_until_signal(Server(handler, *addresses, **options))
+    server = Server(handler, *addresses, **options)
+    if admin is None:
+        if admin_token_file is not None:
+            raise UsageError("admin_token_file needs admin, its address")
+        return serve_until_signal(server)
+    from .admin import Admin
+
+    endpoint = Admin(server, admin, token_file=admin_token_file)
+    try:
+        return serve_until_signal(server, lambda _: endpoint.start())
+    finally:
+        endpoint.close()
 
 
 def serve_until_signal(

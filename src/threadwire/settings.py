@@ -16,6 +16,7 @@ from .errors import UsageError
 from .framing import SPEC_HELP
 from .kinds import (
     ADDRESS,
+    ADMIN_ADDRESS,
     ALPN,
     BOOLEAN,
     FRAMING,
@@ -149,6 +150,7 @@ _TLS = "TLS"
 _PROXY = "PROXY protocol"
 _ENGINE = "Engine"
 _LOGGING = "Logging"
+_ADMIN = "Admin endpoint"
 
 _DECLARED = (
     # Service.
@@ -371,6 +373,29 @@ _DECLARED = (
         keyword=False,
     ),
     setting_of(limits.SLOW, _LOGGING, reloadable=True),
+    # Admin endpoint.
+    Setting(
+        "admin",
+        _ADMIN,
+        ADMIN_ADDRESS,
+        None,
+        "Where to answer with metrics, health and a live page, by HTTP: HOST:PORT, "
+        "tls://HOST:PORT with the service's certificate, or unix:///PATH.",
+        "nobody sees into a service who was not asked to",
+        optional=True,
+        keyword=False,
+    ),
+    Setting(
+        "admin_token_file",
+        _ADMIN,
+        PATH,
+        None,
+        "A file with the token that requests must bear, as in Authorization: Bearer TOKEN; "
+        "required where admin is not this machine's loopback or a unix socket.",
+        "this machine's own users are trusted",
+        optional=True,
+        keyword=False,
+    ),
 )
 
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _DECLARED}

@@ -11,7 +11,7 @@ import math
 import resource
 from typing import NamedTuple
 
-from ..limits import DESCRIPTOR_RESERVE, clients_for
+from ..limits import ADMIN_DESCRIPTORS, DESCRIPTOR_RESERVE, clients_for
 
 __all__ = ["Capacity", "capacity", "make_room"]
 
@@ -24,30 +24,33 @@ class Capacity(NamedTuple):
     descriptors: float  # the soft limit; OFF if there is none
 
 
-def capacity(wanted: int) -> Capacity:
+def capacity(wanted: int, *, admin: bool = False) -> Capacity:
     """What :func:`make_room` would come to, as far as can be seen."""
     soft, hard = _limits()
-    return _capacity(wanted, max(soft, min(wanted + DESCRIPTOR_RESERVE, hard)))
+    others = ADMIN_DESCRIPTORS if admin else 0
+    return _capacity(wanted, max(soft, min(wanted + DESCRIPTOR_RESERVE + others, hard)), others)
 
 
-def make_room(wanted: int) -> Capacity:
+def make_room(wanted: int, *, admin: bool = False) -> Capacity:
     """Raise the limit of descriptors as far as ``wanted`` clients need it and the system lets us.
 
-    For the whole process, and for those that it starts later.
+    For the whole process, and for those that it starts later. ``admin``: whether there is an
+    admin endpoint, which has descriptors of its own.
     """
     soft, hard = _limits()
-    if (needed := min(wanted + DESCRIPTOR_RESERVE, hard)) > soft:
+    others = ADMIN_DESCRIPTORS if admin else 0
+    if (needed := min(wanted + DESCRIPTOR_RESERVE + others, hard)) > soft:
         # Refused where the hard limit is above what the kernel has for any process.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(
                 resource.RLIMIT_NOFILE,
                 (int(needed), resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
             )
-    return _capacity(wanted, _limits()[0])
+    return _capacity(wanted, _limits()[0], others)
 
 
-def _capacity(wanted: int, descriptors: float) -> Capacity:
-    return Capacity(wanted, int(min(wanted, clients_for(descriptors))), descriptors)
+def _capacity(wanted: int, descriptors: float, others: int) -> Capacity:
+    return Capacity(wanted, int(min(wanted, clients_for(descriptors - others))), descriptors)
 
 
 def _limits() -> tuple[float, float]:

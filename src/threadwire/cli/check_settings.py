@@ -12,7 +12,7 @@ from ..events import show
 from ..settings import SETTINGS, Setting
 from .capacity import capacity
 from .configuration import Configuration, Sources
-from .serve import WRONG, complain, find_handler, framing_of, make_server
+from .serve import WRONG, complain, find_handler, framing_of, make_admin, make_server
 
 __all__ = ["show_settings", "validate"]
 
@@ -37,7 +37,11 @@ def _problems(configuration: Configuration, *, whole: bool) -> list[str]:
     try:
         handler = find_handler(configuration)
         if whole:
-            make_server(configuration, handler).close()
+            server = make_server(configuration, handler)
+            admin = make_admin(configuration, server)
+            for made in (admin, server):
+                if made is not None:
+                    made.close()
     except ThreadwireError as error:
         return [str(error)]
     return []
@@ -85,7 +89,7 @@ def _value(setting: Setting, configuration: Configuration) -> Any:
         return framing_of(configuration)
     value = configuration[setting.name]
     if setting.name == "max_clients" and not configuration.is_given(setting.name):
-        return capacity(value).max_clients
+        return capacity(value, admin=configuration["admin"] is not None).max_clients
     return value
 
 

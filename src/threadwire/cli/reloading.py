@@ -37,7 +37,10 @@ class Reloader:
                 now = [s.name for s in self._current.changed(wanted) if _may_change(s)]
                 later = [s.name for s in self._first.changed(wanted) if not _may_change(s)]
                 changes = {name: wanted[name] for name in now if name in CHANGEABLE}
-                room = make_room(wanted["max_clients"]) if "max_clients" in now else None
+                room = None
+                if "max_clients" in now:
+                    admin = self._first["admin"] is not None
+                    room = make_room(wanted["max_clients"], admin=admin)
                 if room is not None:
                     changes["max_clients"] = room.max_clients
                 self._server.reconfigure(**changes)

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,6 +33,9 @@ from .options import (
 )
 from .reloading import Reloader
 from .service import Service
+
+if TYPE_CHECKING:  # most servers have none
+    from ..admin import Admin
 
 WRONG, CUT = 2, 4
 
@@ -96,16 +99,18 @@ def serve(ctx: click.Context, /, config: str | None, verbose: int, quiet: int, *
         log_format,
         on_one_core() if configuration["pin"] else None,
     )
-    room = make_room(configuration["max_clients"])
+    room = make_room(configuration["max_clients"], admin=configuration["admin"] is not None)
 
     def when_listening(server: Server) -> None:
         _tell_capacity(room, asked=configuration.is_given("max_clients"))
-        _announce(server, log_format)
+        _announce(server, None if admin is None else admin.url, log_format)
 
+    admin = None
     try:
         server = make_server(configuration, handler, room.max_clients)
         reloader = Reloader(server, sources, configuration)
-        service = Service(server, configuration["takeover"], reloader.reload, when_listening)
+        admin = make_admin(configuration, server)
+        service = Service(server, configuration["takeover"], reloader.reload, when_listening, admin)
         report = service.run()
     finally:
         writer.close()
@@ -123,6 +128,24 @@ def make_server(configuration: Configuration, handler: Any, room: int | None = N
     options["pin"] = configuration["pin"]  # a Server's default is another one
     options["framing"] = framing_of(configuration)
     return Server(handler, *_addresses(configuration), **options)
+
+
+def make_admin(configuration: Configuration, server: Server) -> Admin | None:
+    """The admin endpoint that is configured, not started. Raises UsageError."""
+    address: Address | None = configuration["admin"]
+    if address is None:
+        if configuration["admin_token_file"] is not None:
+            raise UsageError(f"{configuration.origin('admin_token_file')} needs admin, its address")
+        return None
+    from ..admin import Admin
+
+    certificate = {name: configuration[name] for name in ("tls_cert", "tls_key")}
+    return Admin(
+        server,
+        address,
+        token_file=configuration["admin_token_file"],
+        **(certificate if address.secure else {}),
+    )
 
 
 def _addresses(configuration: Configuration) -> Sequence[Address]:
@@ -175,13 +198,17 @@ def _tell_capacity(room: Capacity, *, asked: bool) -> None:
         events.capacity(room.max_clients, room.descriptors)
 
 
-def _announce(server: Server, log_format: str) -> None:
+def _announce(server: Server, admin: str | None, log_format: str) -> None:
     urls = [str(address) for address in server.addresses]
     if log_format == "json":
         entry = {"event": "listening", "addresses": urls, "framing": str(server.framing)}
+        if admin is not None:
+            entry["admin"] = admin
         click.echo(json.dumps(entry))
     else:
         click.echo(f"threadwire: listening on {', '.join(urls)} (framing: {server.framing})")
+        if admin is not None:
+            click.echo(f"threadwire: live page, metrics and health at {admin}")
 
 
 def _level(verbose: int, quiet: int) -> str:

@@ -21,6 +21,7 @@ from ..serving import serve_until_signal
 from ..transport import Listener
 
 if TYPE_CHECKING:  # most services are never handed over
+    from ..admin import Admin
     from ..handover import Handed, Offer, Taken
 
 __all__ = ["Service"]
@@ -28,6 +29,8 @@ __all__ = ["Service"]
 # Seconds. When another process accepts, the last clients that this one has accepted have perhaps
 # not asked for anything yet; a drain would take them for idle ones.
 _FIRST_MESSAGE = 0.5
+
+_ADMIN = "admin+"  # before the URLs of the admin endpoint's sockets, when they are handed over
 
 
 class Service:
@@ -39,6 +42,8 @@ class Service:
         Rereads the configuration when SIGHUP comes. It must not raise.
     when_listening
         Called once the server listens.
+    admin
+        What tells of the server while it is there, and is closed after it.
 
     Used by the main thread, but for what says otherwise.
     """
@@ -49,8 +54,10 @@ class Service:
         takeover: str | None,
         reload: Callable[[], object],
         when_listening: Callable[[Server], None],
+        admin: Admin | None = None,
     ) -> None:
         self._server = server
+        self._admin = admin
         self._takeover = takeover
         self._reload = reload
         self._when_listening = when_listening
@@ -76,6 +83,8 @@ class Service:
                 old = take(self._takeover)
             if old is not None:
                 stack.enter_context(old)
+            if self._admin is not None:
+                stack.callback(self._admin.close)
             stack.callback(self._stop)
             return serve_until_signal(
                 self._server,
@@ -87,6 +96,8 @@ class Service:
             )
 
     def _have_started(self, server: Server, old: Taken | None) -> None:
+        if self._admin is not None:
+            self._admin.start(None if old is None else self._adopting(old, _ADMIN))
         self._when_listening(server)
         if old is not None:
             self._replace(old)
@@ -106,10 +117,10 @@ class Service:
 
     # Coming after an old process.
 
-    def _adopting(self, old: Taken) -> Callable[[Address], list[Listener]]:
+    def _adopting(self, old: Taken, prefix: str = "") -> Callable[[Address], list[Listener]]:
         def adopt(address: Address) -> list[Listener]:
             listeners = []
-            for handed in old.adopt(str(address)):
+            for handed in old.adopt(f"{prefix}{address}"):
                 # The old process has it as well, for as long as it is not told to stop.
                 listener = Listener(handed.socket, secure=address.secure, shared=True)
                 listener.wanted = str(address)
@@ -142,8 +153,12 @@ class Service:
     def _offer_sockets(self, path: str, *, replace: bool) -> None:
         from ..handover import Handed, Offer
 
+        listeners = [("", listener) for listener in self._server.listeners]
+        if self._admin is not None:
+            listeners += [(_ADMIN, listener) for listener in self._admin.listeners]
         handed = [
-            Handed(li.wanted, li.socket, {"shared": li.shared}) for li in self._server.listeners
+            Handed(prefix + listener.wanted, listener.socket, {"shared": listener.shared})
+            for prefix, listener in listeners
         ]
         self._offer = Offer(path, handed, self._taken, report=events.handover, replace=replace)
         try:
@@ -156,6 +171,8 @@ class Service:
         """The offer's thread: another process accepts now; what is left here is to drain."""
         assert self._offer is not None
         self._server.hand_over()
+        if self._admin is not None:
+            self._admin.hand_over()
         self._notifier.ready("replaced", mainpid=self._offer.taker)
         self._replaced.set()
 

@@ -3,6 +3,7 @@
 from .admission import Admission
 from .engine import Engine
 from .gate import Gate, Permits
+from .here import current_connection
 from .loop import Loop
 from .opening import Opening
 from .placement import loop_count, on_one_core
@@ -14,6 +15,7 @@ __all__ = [
     "Loop",
     "Opening",
     "Permits",
+    "current_connection",
     "loop_count",
     "on_one_core",
 ]

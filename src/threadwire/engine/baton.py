@@ -40,7 +40,7 @@ NOBODYS_TALLY = Tally()
 class Baton(Generic[T]):
     """One thread's right to run a loop, until it is taken."""
 
-    __slots__ = ("_noted", "enter", "leader", "leave", "place", "tally")
+    __slots__ = ("_lost", "_noted", "_taking", "enter", "leader", "leave", "place", "tally")
 
     def __init__(self) -> None:
         # Read by anybody. While it is empty, its holder has been taken it away or is busy with
@@ -48,6 +48,8 @@ class Baton(Generic[T]):
         self.place: list[T] = []
         self._noted = threading.Lock()
         self._noted.acquire()
+        self._taking = threading.Lock()  # held by the watchdog while it takes
+        self._lost: T | None = None  # under ``_taking``: what was taken with it
         self.leader: int | None = None  # the holder's thread ident; set by the holder, once
         # Where that thread counts how long handlers take, also when it has lost the baton.
         self.tally = NOBODYS_TALLY  # set by the holder, once
@@ -64,16 +66,30 @@ class Baton(Generic[T]):
         except IndexError:
             return None
 
+    def held_for(self) -> T | None:
+        """The holder, or who was it: for what a handler of its is under way, also if that is
+        what it has lost the baton with.
+
+        The lock lets whoever takes it note down for what before this looks.
+        """
+        busy = self.busy_with()
+        if busy is None:
+            with self._taking:
+                return self._lost
+        return busy
+
     def take(self) -> T | None:
         """The watchdog: take the baton away; returns for what its holder is busy.
 
         ``None``: the holder was quicker, or busy with nothing, and keeps the baton.
         Who gets something notes down the new owners and then calls :meth:`note_taken`.
         """
-        try:
-            return self.place.pop()
-        except IndexError:
-            return None
+        with self._taking:
+            try:
+                self._lost = self.place.pop()
+            except IndexError:
+                return None
+            return self._lost
 
     def note_taken(self) -> None:
         """Whoever took it: the new owners are known."""

@@ -22,7 +22,9 @@ from ..errors import CloseReason
 from ..handler import Handler
 from ..rules import Rules
 from .clients import Clients
+from .here import serving
 from .own_thread import Step, answer, send_answer, serve_alone
+from .slow import SlowCalls
 from .spare_threads import SpareThreads
 
 __all__ = ["Lender", "counting", "left"]
@@ -55,8 +57,9 @@ class Lender:
 
     Belongs to the holder of the loop's baton, but for :meth:`serve_alone` and ``_lent``,
     which is under ``_lock``. A call that takes up to ``handoff_after`` is a quick one.
-    ``take_back`` is called by a thread that has done with a connection. ``loops`` share the
-    threads that may be lent.
+    ``slow_calls`` is told who has a thread; whoever takes a connection in says when it has none
+    any more. ``take_back`` is called by a thread that has done with a connection. ``loops`` share
+    the threads that may be lent.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Lender:
         threads: SpareThreads,
         clients: Clients,
         rules: Rules,
+        slow_calls: SlowCalls,
         take_back: Callable[[Connection], None],
         loops: int = 1,
     ) -> None:
@@ -73,6 +77,7 @@ class Lender:
         self._handler = handler
         self._threads = threads
         self._clients = clients
+        self._slow_calls = slow_calls
         self._take_back = take_back
         self._lock = threading.Lock()
         self._lent = 0  # threads that serve a client alone, under the lock
@@ -113,12 +118,14 @@ class Lender:
             return
         connection.own(None)
         self._clients.deadlines.watch(connection)
+        self._slow_calls.watch(connection)
         try:
             self._threads.run(functools.partial(self._serve_lent, connection, first))
         except BaseException as error:  # noqa: BLE001 - no thread or no memory to be had
             with self._lock:
                 self._lent -= 1
             events.no_capacity(connection, error)
+            self._slow_calls.leave(connection)
             connection.disown(CloseReason.NO_CAPACITY)
             self._clients.hold(connection)
             self._clients.dirty.append(connection)
@@ -139,6 +146,7 @@ class Lender:
         self._wary_until = now + _WARY_SECONDS
         self._clients.let_go(connection)
         self._clients.deadlines.watch(connection)
+        self._slow_calls.watch(connection)
         self._write_pending(connection)
 
     def _write_pending(self, connection: Connection) -> None:
@@ -170,7 +178,8 @@ class Lender:
 
     def _serve_lent(self, connection: Connection, first: Step) -> None:
         connection.own(threading.get_ident())
-        self.serve_alone(connection, first)
+        with serving(connection):
+            self.serve_alone(connection, first)
 
     def serve_alone(self, connection: Connection, first: Step) -> None:
         """A thread that does not hold the baton: serve one client, then post it back."""

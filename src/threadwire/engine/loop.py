@@ -47,9 +47,11 @@ from ..transport.poller import ACCEPT, Poller, Tally
 from .admission import Admission
 from .baton import Baton
 from .clients import RETRY_SECONDS, Clients
+from .here import leading, serving
 from .lending import Lender
 from .opening import Opening, Openings
 from .own_thread import serve_session
+from .slow import SlowCalls
 from .spare_threads import SpareThreads, tally_here
 from .timers import Timer, Timers
 from .turns import Turns
@@ -122,7 +124,10 @@ class Loop:
         self._openings = Openings(
             rules, self._clients, self._timers, threads, self.post, admission, self._opened, loops
         )
-        self._lender = Lender(handler, threads, self._clients, rules, self.take_back, loops)
+        self._slow_calls = SlowCalls(rules, self._timers)
+        self._lender = Lender(
+            handler, threads, self._clients, rules, self._slow_calls, self.take_back, loops
+        )
         self._turns = Turns(handler, self._clients, self._lender, self._openings, rules)
         self._unwatch = rules.clock.watch(self.wake)
         rules.watch(lambda: self.post(self._reconsider))
@@ -177,14 +182,15 @@ class Loop:
         """
         connection.own(None)
         self._threads.run(functools.partial(self._serve_session, connection))
-        self.post(functools.partial(self._clients.deadlines.watch_own, connection))
+        self.post(functools.partial(self._watch_own, connection))
 
     def _serve_session(self, connection: Connection) -> None:
         connection.own(threading.get_ident())
         reason = CloseReason.HANDLER_FAILED
         try:
-            self._handler.opened(connection)
-            reason = serve_session(connection, self._handler)
+            with serving(connection):
+                self._handler.opened(connection)
+                reason = serve_session(connection, self._handler)
         finally:
             connection.disown(reason)
             self.take_back(connection)
@@ -220,6 +226,7 @@ class Loop:
 
     def take_in(self, connection: Connection) -> None:
         """The connection is the loop's from here on."""
+        self._slow_calls.leave(connection)
         self._clients.take_in(connection)
         if not self._lender.suspects(connection):
             connection.note_quick()
@@ -258,6 +265,11 @@ class Loop:
             connection._rest = None, iter(())  # called back, it handles what there is
         self.take_in(connection)
 
+    def _watch_own(self, connection: Connection) -> None:
+        """A thread of its own serves it, or has already done with it."""
+        self._clients.deadlines.watch_own(connection)
+        self._slow_calls.watch_own(connection)
+
     def _look_at(self, connection: Connection) -> None:
         if connection._aborted:
             self._lender.stop_waiting(connection)
@@ -287,6 +299,13 @@ class Loop:
         """
         baton.leader = threading.get_ident()
         baton.tally = tally_here() or baton.tally
+        with leading(baton):
+            if not self._lead(baton, departed):
+                return
+        self._end()
+
+    def _lead(self, baton: Baton[Connection], departed: Connection | None) -> bool:
+        """Turn after turn; ``False``: the baton was taken away."""
         while not self._stopping:
             try:
                 if departed is not None:
@@ -294,15 +313,15 @@ class Loop:
                     self._lender.part_with(gone)
                     self._clients.flush()  # what the turn had ready waits no longer
                 if not self._turns.answer(baton):
-                    return
+                    return False
                 self._clients.flush()
                 self._make_posted_calls()
                 if not self._stopping:
                     self._receive()
             except BaseException as error:  # noqa: BLE001 - nobody else could lead on
                 if not self._recover(baton, error):
-                    return
-        self._end()
+                    return False
+        return True
 
     def _recover(self, baton: Baton[Connection], error: BaseException) -> bool:
         """Something unforeseen was raised; whether the baton is still held."""
@@ -362,6 +381,7 @@ class Loop:
     def _reconsider(self) -> None:
         """The limits have changed."""
         self._clients.deadlines.reconsider(self._clients.here)
+        self._slow_calls.reconsider()
         self._lender.serve_waiting()
 
     def _stop(self) -> None:
