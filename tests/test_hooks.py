@@ -119,17 +119,20 @@ def test_a_generator_that_nobody_goes_on_with_is_left(serving: Serving) -> None:
     diary = Diary()
 
     def parts(_message: bytes, connection: Connection) -> Iterator[bytes]:
-        yield b"one"
-        connection.close()
-        yield b"two"
-        yield b"three"
+        try:
+            yield b"one"
+            connection.close()
+            yield b"two"
+            yield b"three"
+        finally:
+            diary.lines.append(f"the end of it in {SPAN.get()}")
 
     server = serving(parts, **diary.hooks)
     with Peer(server.address) as peer:
         peer.say(b"a\n")
         peer.hear_all()
     eventually(lambda: "leave connection-1" in diary.lines)
-    assert diary.lines[2:4] == ["a raised GeneratorExit", "leave a"]
+    assert diary.lines[2:5] == ["the end of it in a", "a raised GeneratorExit", "leave a"]
 
 
 def test_what_the_handler_raises_goes_through_the_span(serving: Serving, events: Events) -> None:

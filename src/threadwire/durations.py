@@ -28,17 +28,23 @@ class Histogram(Value):
     """How many durations there were of each length, at one instant.
 
     ``counts`` has one bucket for each of :data:`BOUNDS` and one for what is longer;
-    ``total`` is the sum of all of them, in seconds.
+    ``nanoseconds`` is the sum of all of them, a whole number: sums of floats depend on their
+    order, and a sum that only ever grows must not get less by a rounding.
     """
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("counts", "nanoseconds")
 
     counts: tuple[int, ...]
-    total: float
+    nanoseconds: int
 
-    def __init__(self, counts: tuple[int, ...] = _NONE, total: float = 0.0) -> None:
+    def __init__(self, counts: tuple[int, ...] = _NONE, nanoseconds: int = 0) -> None:
         self.counts = counts
-        self.total = total
+        self.nanoseconds = nanoseconds
+
+    @property
+    def total(self) -> float:
+        """The sum of all of them, in seconds."""
+        return self.nanoseconds / 1e9
 
     @property
     def count(self) -> int:
@@ -48,12 +54,12 @@ class Histogram(Value):
     def __add__(self, other: Histogram) -> Histogram:
         """Both together."""
         counts = tuple(map(int.__add__, self.counts, other.counts))
-        return Histogram(counts, self.total + other.total)
+        return Histogram(counts, self.nanoseconds + other.nanoseconds)
 
     def since(self, before: Histogram) -> Histogram:
         """What has come since an earlier state of the same."""
         counts = tuple(map(int.__sub__, self.counts, before.counts))
-        return Histogram(counts, self.total - before.total)
+        return Histogram(counts, self.nanoseconds - before.nanoseconds)
 
     def percentile(self, percent: float) -> float | None:
         """The duration, in seconds, that ``percent`` of them do not exceed; ``None`` if none is.

@@ -146,7 +146,8 @@ class _Scope:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
+    ) -> bool:
+        """Whether it swallows what was raised."""
         if self._manager is None:
-            return None
-        return self._context.run(self._manager.__exit__, kind, error, traceback)
+            return False
+        return bool(self._context.run(self._manager.__exit__, kind, error, traceback))

@@ -58,7 +58,7 @@ def serve(
 
 def serve_until_signal(
     server: Server,
-    when_listening: Callable[[Server], None] | None = None,
+    when_listening: Callable[[Server], object] | None = None,
     *,
     start: Callable[[], object] | None = None,
     when_stopping: Callable[[], object] | None = None,

@@ -157,7 +157,7 @@ class Loop:
     def figures(self) -> LoopFigures:
         """What it has counted so far."""
         # The poller in Python knows nothing of them.
-        waits: tuple[tuple[int, ...], float] | None = self._poller.lock_waits()
+        waits: tuple[tuple[int, ...], int] | None = self._poller.lock_waits()
         return LoopFigures(
             self.turns,
             Histogram(*self.turn_seconds.read()),

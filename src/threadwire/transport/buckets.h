@@ -70,8 +70,8 @@ static inline PyObject *read_buckets(Buckets *self) {
     }
     if (counts == NULL)
         return NULL;
-    double total = (double)atomic_load_explicit(&self->total, memory_order_relaxed) / 1e9;
-    return Py_BuildValue("Nd", counts, total);
+    unsigned long long total = atomic_load_explicit(&self->total, memory_order_relaxed);
+    return Py_BuildValue("NK", counts, total);
 }
 
 #endif

@@ -58,9 +58,9 @@ class Tally:
         self._counts[bisect_left(_NANOSECONDS, nanoseconds)] += times
         self._total += times * nanoseconds
 
-    def read(self) -> tuple[tuple[int, ...], float]:
-        """The buckets' counts, and the sum in seconds: what a Histogram is made of."""
-        return tuple(self._counts), self._total / 1e9
+    def read(self) -> tuple[tuple[int, ...], int]:
+        """The buckets' counts, and the sum in nanoseconds: what a Histogram is made of."""
+        return tuple(self._counts), self._total
 
 
 def timed(tally: Tally, function: Callable[..., _Result], /, *args: Any) -> _Result:
