@@ -67,6 +67,7 @@ RIGHT: dict[str, list[Any]] = {
     "proxy_protocol": [None],
     "proxy_trust": [()],
     "handoff_after": [0.0005, 3600],
+    "slow": [None, 0.01, 1e9],
     "pin": [False],
     "clock": [SYSTEM, Clock()],
 }
@@ -329,6 +330,7 @@ CHANGES: dict[str, tuple[Any, Any]] = {
     "drain_timeout": (4.5, 4.5),
     "high_water": (1000, 1000),
     "handoff_after": (0.1, 0.1),
+    "slow": (2, 2),
 }
 
 

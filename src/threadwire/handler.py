@@ -53,7 +53,8 @@ class Handler:
 
     ``call`` always takes ``(message, connection)``. ``plain`` is the function itself if it
     takes ``(message)`` alone: calling it directly is what a loop saves time with. ``hooks`` are
-    told of connections. ``logged``: whether connections, and the server's end, leave lines in the log.
+    told of connections. ``logged``: whether connections, and the server's end, leave lines in
+    the log.
     """
 
     __slots__ = (

@@ -27,9 +27,11 @@ from threadwire.events import Event, emit
 from ..support import PATIENCE, eventually
 
 
-def record(message: object, error: BaseException | None = None) -> logging.LogRecord:
+def record(
+    message: object, error: BaseException | None = None, level: int = logging.WARNING
+) -> logging.LogRecord:
     exc_info = None if error is None else (type(error), error, error.__traceback__)
-    return logging.LogRecord("threadwire", logging.WARNING, "", 0, message, (), exc_info)
+    return logging.LogRecord("threadwire", level, "", 0, message, (), exc_info)
 
 
 EVENT = Event("peer-fault", {"connection": 7, "detail": 'bad "line"\nforged', "seconds": 0.25})
@@ -256,7 +258,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def say(writer: LogWriter, count: int, first: int = 0) -> list[str]:
     lines = [str(first + n) for n in range(count)]
     for line in lines:
-        writer.handle(record(line))
+        writer.handle(record(line, level=logging.INFO))
     return lines
 
 
@@ -370,6 +372,93 @@ def begin(capfd: pytest.CaptureFixture[str]) -> Iterator[Begin]:
     logger.setLevel(levels[1])
 
 
+def warn(writer: LogWriter, count: int) -> None:
+    for _ in range(count):
+        writer.handle(record("again"))
+
+
+MOST = limits.LOG_REPEATS.whole
+COUNTED = r"repeated of=log logger=threadwire text=again count=(\d+) seconds=[\d.e-]+"
+
+
+def counted(lines: list[str]) -> int:
+    """By the lines that tell of what was not written."""
+    return sum(int(found[1]) for line in lines if (found := re.fullmatch(COUNTED, line)))
+
+
+def test_the_count_of_repeats_is_told_though_nobody_says_anything_more(written: Written) -> None:
+    """The thread sleeps for as long as it takes when the first is counted.
+
+    With it not woken then, or not in time: the count is told with the next line.
+    """
+    warn(written.writer, MOST)
+    eventually(lambda: len(written.lines) == MOST)
+    eventually(lambda: written.writer._wake_at == 1)
+    warn(written.writer, 1)
+    eventually(lambda: len(written.lines) == MOST + 1)
+    assert counted(written.lines) == 1 or "again" in written.lines[-1]
+
+
+@pytest.mark.usefixtures("patient")
+def test_whoever_waits_until_all_is_written_waits_for_the_counts_as_well(written: Written) -> None:
+    warn(written.writer, MOST + 7)
+    written.writer.flush()
+    assert not written.writer._repeats
+    eventually(lambda: written.lines.count("again") + counted(written.lines) == MOST + 7)
+    warn(written.writer, MOST + 3)
+    close(written.writer)
+    eventually(lambda: written.lines.count("again") + counted(written.lines) == 2 * MOST + 10)
+    assert counted(written.lines)
+
+
+def test_it_waits_also_if_there_is_nothing_but_a_count(written: Written) -> None:
+    warn(written.writer, MOST)
+    eventually(lambda: len(written.lines) == MOST)
+    warn(written.writer, 5)
+    written.writer.flush()
+    assert not written.writer._repeats
+
+
+def test_of_a_storm_from_many_threads_every_line_is_written_or_counted(written: Written) -> None:
+    storm = [threading.Thread(target=warn, args=(written.writer, 2000)) for _ in range(8)]
+    for thread in storm:
+        thread.start()
+    for thread in storm:
+        thread.join(PATIENCE)
+    written.close()
+    assert written.lines.count("again") + counted(written.lines) == 16_000
+    assert written.lines.count("again") < 1000
+
+
+def test_no_line_of_a_connections_is_counted_only(begin: Begin) -> None:
+    command = begin()
+    for n in range(5 * MOST):
+        emit(logging.INFO, "opened", connection=n)
+        emit(logging.WARNING, "cut", connection=n)
+        emit(logging.WARNING, "peer-fault", connection=n, error="FramingError", detail=n)
+    lines = command.lines()
+    assert sum(" opened " in line for line in lines) == 5 * MOST
+    assert sum(" cut " in line for line in lines) == 5 * MOST
+    faults = sum(" peer-fault connection" in line for line in lines)
+    told = [line for line in lines if "repeated" in line]
+    assert told
+    assert all(" WARNING repeated of=peer-fault error=FramingError count=" in line for line in told)
+    assert faults + sum(int(re.findall("count=([0-9]+)", line)[0]) for line in told) == 5 * MOST
+    assert f" last_connection={5 * MOST - 1}" in told[-1]
+
+
+def test_a_record_whose_kind_cannot_be_told_is_reported_not_raised(
+    begin: Begin, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Unspeakable:
+        def __str__(self) -> str:
+            raise ValueError("this")
+
+    command = begin()
+    logging.getLogger("app").warning(Unspeakable())
+    assert "Logging error" in command.written()
+
+
 FACTS: dict[str, Any] = {
     "connection": 7,
     "peer": Address("tcp", "::1", 5),
@@ -402,7 +491,8 @@ def test_lines_with_a_record_and_without_keep_their_order(begin: Begin) -> None:
     command = begin()
     for n in range(500):
         emit(logging.INFO, "opened", n=n)
-        emit(logging.ERROR, "handler-failed", n=n, exception=ValueError("this"))
+        if n % 50 == 0:  # more of them would only be counted
+            emit(logging.ERROR, "handler-failed", n=n, exception=ValueError("this"))
         logging.getLogger("app").info("text %d", n)
     told = [line for line in command.lines() if not line.startswith(" ") and "this" not in line]
     assert told == [
@@ -413,6 +503,7 @@ def test_lines_with_a_record_and_without_keep_their_order(begin: Begin) -> None:
             f"NOW ERROR handler-failed n={n}",
             f"NOW INFO text {n}",
         )
+        if n % 50 == 0 or "ERROR" not in line
     ]
 
 

@@ -3,7 +3,8 @@
 Lines are formatted by the thread that has something to say and written by one
 thread of the log's own, so that no client ever waits for whoever reads the log.
 The queue between them is bounded; what does not fit is dropped, counted, and the
-count is logged as soon as there is room.
+count is logged as soon as there is room. So are warnings that repeat one another, beyond some
+a second (see repeats.py).
 
 A busy server has tens of thousands of lines a second to log. Two things keep them cheap:
 the writing thread gathers lines for a moment and writes them at once; and threadwire's own
@@ -28,8 +29,10 @@ from types import FunctionType
 from typing import Any
 
 from .. import events
+from ..engine import current_connection
 from ..events import Event, lay_out, show
 from ..limits import LOG_QUEUE
+from .repeats import Kind, Repeats, is_limited, kind_of, kind_of_event
 
 _FLUSH_SECONDS = 2.0  # how long the end of the process waits for a slow reader of its log
 # How long a line waits for others. Each time the writing thread wakes, it takes the interpreter's
@@ -86,7 +89,8 @@ class LineFormatter(logging.Formatter, ABC):
 class HumanFormatter(LineFormatter):
     """``2026-11-23 06:39:32.123 INFO opened connection=1 peer=tcp://127.0.0.1:53142``.
 
-    A handler's traceback follows its line, indented, in the same write.
+    A handler's traceback follows its line, indented, in the same write. What a handler logs
+    itself ends with its connection's number.
     """
 
     def format(self, record: LogRecord) -> str:
@@ -111,6 +115,9 @@ class JsonFormatter(LineFormatter):
             name, facts = record.msg.name, record.msg.fields
         else:
             name, facts = "log", {"logger": record.name, "text": record.getMessage()}
+            connection = current_connection()
+            if connection is not None:
+                facts["connection"] = connection.id
         line = self.line(self.stamp_of(record), record.levelname, name, facts)
         if record.exc_info:
             line = f'{line[:-1]}, "traceback": {quoted(self.formatException(record.exc_info))}}}'
@@ -130,8 +137,8 @@ class JsonFormatter(LineFormatter):
 class LogWriter(logging.Handler):
     """Writes lines to a descriptor from a thread of its own.
 
-    The queue, the count of dropped lines, the phase and who waits for what belong to
-    the holder of ``_lock``, which is ``_changed``'s.
+    The queue, the count of dropped lines, the repeats, the phase and who waits for what belong
+    to the holder of ``_lock``, which is ``_changed``'s.
     """
 
     def __init__(
@@ -146,11 +153,13 @@ class LogWriter(logging.Handler):
         self._form = formatter if isinstance(formatter, LineFormatter) else None  # constant
         self._alone = [self]  # constant
         self._descriptor = descriptor
-        self._lock = threading.Lock()
+        # One that may be taken again: the collector can run a finalizer that logs.
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._lines: deque[str] = deque()
         self._wake_at = _NEVER  # with so many lines in the queue, the writing thread is woken
         self._dropped = 0
+        self._repeats = Repeats()
         self._writing = False
         self._flushing = 0  # threads that wait until everything is written
         self._closed = False
@@ -180,6 +189,10 @@ class LogWriter(logging.Handler):
         ):
             return False
         try:
+            if level >= logging.WARNING and is_limited(level, name):
+                kind = kind_of_event(level, name, fields)
+                if not self._admits(kind, fields.get("connection")):
+                    return True
             line = form.line(form.stamp_now(), getLevelName(level), name, fields)
         except Exception:  # noqa: BLE001 - the ordinary way fails as well, and reports it
             return False
@@ -188,11 +201,32 @@ class LogWriter(logging.Handler):
 
     def emit(self, record: LogRecord) -> None:
         try:
+            if record.levelno >= logging.WARNING and not self._admits_record(record):
+                return
             line = self.format(record)
         except Exception:  # noqa: BLE001 - logging's own way to report a bad record
             self.handleError(record)
             return
         self._put(line)
+
+    def _admits_record(self, record: LogRecord) -> bool:
+        message = record.msg
+        if isinstance(message, Event):
+            name, connection = message.name, message.fields.get("connection")
+        else:
+            name, here = "", current_connection()
+            connection = None if here is None else here.id
+        return not is_limited(record.levelno, name) or self._admits(kind_of(record), connection)
+
+    def _admits(self, kind: Kind, connection: object) -> bool:
+        """Whether a line of this kind is to be written, and not only counted."""
+        with self._lock:
+            counting = self._repeats.counting
+            admitted = self._repeats.admit(kind, time.monotonic(), connection)
+            if self._repeats.counting > counting and self._wake_at == 1:
+                self._wake_at = _NEVER
+                self._changed.notify_all()  # it is to wake up in time to tell the count
+            return admitted
 
     def _put(self, line: str) -> None:
         with self._lock:
@@ -212,7 +246,7 @@ class LogWriter(logging.Handler):
             self._flushing += 1
             self._changed.notify_all()
             try:
-                while self._lines or self._writing or self._dropped:
+                while self._lines or self._writing or self._dropped or self._repeats:
                     left = deadline - time.monotonic()
                     if left <= 0 or not self._thread.is_alive():
                         return
@@ -250,19 +284,28 @@ class LogWriter(logging.Handler):
                 if self._closed:
                     return []
                 self._wake_at = 1
-                self._changed.wait()
+                self._changed.wait(self._repeats.left(time.monotonic()))
             self._wake_at = _NEVER
             self._writing = True
             batch = [self._lines.popleft() for _ in range(min(_WRITE_LINES, len(self._lines)))]
             dropped, self._dropped = self._dropped, 0
+            repeats = self._repeats.take(time.monotonic(), everything=self._at_last())
         if dropped:
-            batch.append(self._dropped_line(dropped))
+            batch.append(self._line(logging.WARNING, "log-dropped", {"lines": dropped}))
+        batch += [self._line(kind.level, "repeated", facts) for kind, facts in repeats]
         return batch
+
+    def _at_last(self) -> bool:
+        """Whether somebody waits for all there is, and that is not much any more."""
+        return not self._lines and (self._flushing > 0 or self._closed)
 
     def _gather(self) -> bool:
         """Wait for more lines; returns whether there are any. The lock is held."""
         self._wake_at = _WRITE_LINES
         self._changed.wait_for(self._no_use_waiting, _GATHER_SECONDS)
+        repeats = self._repeats
+        if repeats and (self._at_last() or repeats.left(time.monotonic()) == 0):
+            return True
         return bool(self._lines or self._dropped)
 
     def _no_use_waiting(self) -> bool:
@@ -276,9 +319,9 @@ class LogWriter(logging.Handler):
             except BlockingIOError:  # whoever gave us this descriptor made it so
                 select.select([], [self._descriptor], [])
 
-    def _dropped_line(self, count: int) -> str:
-        event = Event("log-dropped", {"lines": count})
-        return self.format(LogRecord("threadwire", logging.WARNING, "", 0, event, (), None))
+    def _line(self, level: int, name: str, facts: dict[str, Any]) -> str:
+        """What the log itself has to say."""
+        return self.format(LogRecord("threadwire", level, "", 0, Event(name, facts), (), None))
 
     def _give_up(self) -> None:
         """Nobody reads the log any more; nobody is left to tell."""
@@ -286,6 +329,7 @@ class LogWriter(logging.Handler):
             self._closed = True
             self._lines.clear()
             self._dropped = 0
+            self._repeats = Repeats()
             self._lines = deque(maxlen=0)
             self._writing = False
             self._changed.notify_all()
@@ -319,7 +363,9 @@ def _text(record: LogRecord) -> str:
     """The record's message on one line, whatever it contains."""
     if isinstance(record.msg, Event):
         return str(record.msg)
-    return _printable(record.getMessage())
+    text = _printable(record.getMessage())
+    connection = current_connection()
+    return text if connection is None else f"{text} connection={connection.id}"
 
 
 def _printable(text: str) -> str:
