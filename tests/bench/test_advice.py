@@ -1,0 +1,68 @@
+"""What a reader is told to believe, and to try."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from threadwire.bench import advice as advising
+from threadwire.bench.advice import advice, told_by_enough
+from threadwire.bench.results import Generator, Result
+
+from .samples import histogram, result, stalled
+
+
+def words(of: Result) -> str:
+    return " ".join(advice(of))
+
+
+def test_a_good_run_needs_none() -> None:
+    assert advice(result()) == []
+    assert advice(result(plan={"rate": 100.0})) == []
+
+
+def test_a_generator_at_its_limit_says_so_and_why() -> None:
+    one = Generator(cpu=0.99, saturated=True, why="it used 99 % of a core.")
+    (told, tried) = advice(result(generator=one))
+    assert told.startswith("The load generator was itself the bottleneck: it used 99 % of a core. ")
+    assert "processes 2" in tried or (os.cpu_count() or 1) == 1
+    many = Generator(processes=os.cpu_count() or 1, cpu=1.0, saturated=True)
+    (told, tried) = advice(result(generator=many))
+    assert "bottleneck. " in told
+    assert "another machine" in tried
+    late = Generator(cpu=0.2, behind=0.01, saturated=True, why="it was late")
+    assert "Something else took the processor" in words(result(generator=late))
+
+
+def test_a_rate_that_was_not_reached_is_told_once() -> None:
+    slow = result(plan={"rate": 200.0}, messages=1000)
+    assert "200 messages/s were due, 100 were answered" in words(slow)
+    both = result(plan={"rate": 200.0}, generator=Generator(saturated=True))
+    assert "were due" not in words(both), "it is the generator's fault"
+
+
+def test_a_stall_is_named() -> None:
+    stall = stalled()
+    assert "had to wait before they could be sent" in words(
+        result(plan={"rate": 100.0}, latency=stall.latency, service=stall.service)
+    )
+
+
+@pytest.mark.parametrize("kind", sorted(advising._BY_ERROR))
+def test_errors_that_have_a_remedy(kind: str) -> None:
+    assert advising._BY_ERROR[kind] in advice(result(errors={kind: 1}))
+
+
+def test_not_one_right_reply() -> None:
+    nothing = result(messages=0, latency=histogram([]), errors={"wrong-reply": 5})
+    assert advice(nothing)[0] == "Not one request got a right reply."
+
+
+@pytest.mark.parametrize(
+    ("count", "percentage", "enough"),
+    [(100, 90.0, True), (99, 90.0, False), (1000, 99.0, True), (100_000, 99.99, True),
+     (99_000, 99.99, False)],
+)  # fmt: skip
+def test_ten_above_a_percentile_are_enough(count: int, percentage: float, enough: bool) -> None:
+    assert told_by_enough(count, percentage) == enough
