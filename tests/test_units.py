@@ -184,3 +184,11 @@ def test_any_text_is_a_number_or_a_usage_error(text: str) -> None:
     for parse in (parse_duration, parse_size):
         with contextlib.suppress(UsageError):
             assert parse(text) >= 0
+
+
+@given(st.integers(0, 1000 << 30))
+def test_a_size_is_shown_with_four_digits_at_most(size: int) -> None:
+    number, unit = format_size(size).split()
+    assert len(number.replace(".", "").strip("0")) <= 4
+    factor = parse_size(f"1{unit}")
+    assert float(number) * factor == pytest.approx(size, rel=0.0006)

@@ -73,5 +73,11 @@ def format_size(size: int) -> str:
         return f"{size} B"
     for factor, unit in ((1 << 10, "KiB"), (1 << 20, "MiB"), (1 << 30, "GiB")):
         if size < factor << 10 or unit == "GiB":
-            return f"{float(f'{size / factor:.4g}'):.16g} {unit}"
+            return f"{_rounded(size / factor)} {unit}"
     raise AssertionError("unreachable")
+
+
+def _rounded(number: float) -> str:
+    """To four digits, without an exponent and without zeros at the end."""
+    text = f"{number:,.{max(0, 4 - len(str(int(number))))}f}".replace(",", "")
+    return text.rstrip("0").rstrip(".") if "." in text else text

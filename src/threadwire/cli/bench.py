@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConnectError
-from .bench_options import BenchCommand, bench_options, make_plan
+from .bench_options import bench_options, make_plan
+from .options import GroupedCommand
 
 if TYPE_CHECKING:
     from ..bench.comparison import Comparison
@@ -36,7 +37,7 @@ Examples:
 
 
 @click.command(
-    cls=BenchCommand,
+    cls=GroupedCommand,
     short_help="Put load on a server, and tell how it bears it.",
     epilog=EXAMPLES,
 )

@@ -22,29 +22,13 @@ if TYPE_CHECKING:
     from ..bench.plan import Plan
     from ..bench.thresholds import Threshold
 
-__all__ = ["DEFAULT_URL", "BenchCommand", "bench_options", "make_plan"]
+__all__ = ["DEFAULT_URL", "bench_options", "make_plan"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 DEFAULT_URL = "tcp://127.0.0.1:12345"
 _DURATION = 10.0  # seconds that are measured, unless it is said otherwise
 
-_COLUMN = 28  # columns for the options' names, in all groups
-
-
-class BenchCommand(click.Command):
-    """Its options stand below headings."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if isinstance(parameter, click.Option) and record is not None:
-                group = getattr(parameter, "group", "Other options")
-                groups.setdefault(group, []).append(record)
-        for group, ((first, text), *others) in groups.items():
-            with formatter.section(group):
-                formatter.write_dl([(first.ljust(_COLUMN), text), *others])
 
 
 def _options(group: str, *options: tuple[tuple[str, ...], dict[str, Any]]) -> Iterator[Any]:

@@ -81,17 +81,16 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command with many options, below headings in its help text."""
+    """A command with many options, below headings in its help text, as these first come up."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {setting.group: [] for setting in _ALL}
-        groups[_OTHERS] = []
+        groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            if isinstance(parameter, click.Option):
-                record = parameter.get_help_record(ctx)
-                if record is not None:
-                    groups[getattr(parameter, "group", _OTHERS)].append(record)
-        for group, records in groups.items():
+            record = parameter.get_help_record(ctx)
+            if isinstance(parameter, click.Option) and record is not None:
+                groups.setdefault(getattr(parameter, "group", _OTHERS), []).append(record)
+        others = groups.pop(_OTHERS)  # --help at least
+        for group, records in (*groups.items(), (_OTHERS, others)):
             with formatter.section(group):
                 formatter.write_dl(_even(records))
 
