@@ -32,7 +32,7 @@ MAX_CONNECTIONS = 64  # further ones wait in the backlog
 # Fewer, so that who comes when all are taken is accepted, and one that waits leaves for it.
 _SEATS = 56
 _WRITE_TIMEOUT = 10.0  # seconds for the next 16 KiB: a stream's reader that is stuck is let go
-_ACCEPT_RATE = 500.0  # connections a second, so that a flood of them takes little of the processor
+ACCEPT_RATE = 500.0  # connections a second, so that a flood of them takes little of the processor
 _BACKLOG = 128
 _HANDSHAKE_TIMEOUT = 5.0
 _CLOSE_TIMEOUT = 1.0  # seconds that close() lets responses finish
@@ -87,7 +87,7 @@ class Admin:
             framing=Raw(),
             max_clients=MAX_CONNECTIONS,
             max_threads=MAX_CONNECTIONS,
-            accept_rate=_ACCEPT_RATE,
+            accept_rate=ACCEPT_RATE,
             backlog=_BACKLOG,
             handshake_timeout=_HANDSHAKE_TIMEOUT,
             write_timeout=_WRITE_TIMEOUT,

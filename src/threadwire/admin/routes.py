@@ -19,12 +19,13 @@ from .metrics import Exposition
 from .pace import Pace
 from .sampler import PERIOD, Sample, Sampler
 
-__all__ = ["LIVE_TIMEOUT", "MAX_RATE", "MAX_STREAMS", "Routes", "Watched"]
+__all__ = ["LIVE_TIMEOUT", "MAX_PROBE_RATE", "MAX_RATE", "MAX_STREAMS", "Routes", "Watched"]
 
 MAX_STREAMS = 32  # event streams at once; 503 beyond, so that others find a seat
 LIVE_TIMEOUT = 1.0  # seconds that every loop has to answer /livez
 MAX_RATE = 200.0  # requests a second; further ones wait for their turn
-_UNPACED = ("/livez", "/readyz")  # they cost next to nothing, and who asks is in a hurry
+MAX_PROBE_RATE = 100.0  # of the health's, which need not wait for others
+_PROBES = ("/livez", "/readyz")
 _FRESH = 0.25  # seconds that a list of clients may be old
 _LISTED = 200  # clients in a list, unless asked for more
 _MOST_LISTED = 10_000
@@ -64,6 +65,7 @@ class Routes:
         self._assets = Assets()
         self._exposition = Exposition(server.snapshot)
         self._pace = Pace(MAX_RATE, MAX_RATE)
+        self._probe_pace = Pace(MAX_PROBE_RATE, MAX_PROBE_RATE)
         self._streams = threading.BoundedSemaphore(MAX_STREAMS)
         self._table = (
             _Route("GET", (), self._page, public=True),
@@ -84,8 +86,7 @@ class Routes:
 
     def respond(self, request: Request) -> Response:
         """Raises HttpError."""
-        if request.path not in _UNPACED:
-            self._pace.wait()
+        (self._probe_pace if request.path in _PROBES else self._pace).wait()
         segments = tuple(request.path.removeprefix("/").split("/")) if request.path != "/" else ()
         method = "GET" if request.method == "HEAD" else request.method
         here = [route for route in self._table if _matches(route.pattern, segments)]
