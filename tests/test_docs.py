@@ -369,7 +369,12 @@ def test_every_event_is_in_the_page_with_its_fields() -> None:
             assert isinstance(name, ast.Constant)
             fields = [k.arg for k in call.keywords if k.arg != "exception"]
             emitted[name.value] = (level.attr.lower(), fields)
-    emitted["log-dropped"] = ("warning", ["lines"])  # which the log itself has to say
+    # What the log itself has to say.
+    emitted["log-dropped"] = ("warning", ["lines"])
+    emitted["repeated"] = (
+        "its event's",
+        ["of", "count", "seconds", "first_connection", "last_connection"],
+    )
     told = {
         _in_code(row[0])[0]: (row[1], _in_code(row[2]))
         for row in _rows(_section("The log"))

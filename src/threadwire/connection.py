@@ -206,6 +206,7 @@ class Connection(Owned):
         try:
             data = self._stream.read()
         except OSError:
+            self._reading = False
             self.note_peer_end(CloseReason.PEER_RESET, stop=True)
             return None
         self._idle = self._reading = False  # not locked, as below
@@ -240,6 +241,7 @@ class Connection(Owned):
             data = self._stream.read_until(settle_at, size)
         except OSError:
             # What was begun cannot be finished: the peer would not get the answer.
+            self._reading = False
             self.note_peer_end(CloseReason.PEER_RESET, stop=True)
             return True
         # Not locked: a drain that still sees True meets a message begun this instant, and
@@ -276,11 +278,13 @@ class Connection(Owned):
             )
         if not receiving.acquire(blocking=False):
             raise UsageError("receive() is called by another thread at this moment")
+        message = None
+        self.busy_since = 0.0
         try:
             message = self.next_message(timeout)
+            return message
+        finally:
             self.busy_since = time.monotonic()
             if message is not None:
                 self.active_at = self.busy_since
-            return message
-        finally:
             receiving.release()

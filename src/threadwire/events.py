@@ -263,12 +263,12 @@ def refused(reason: CloseReason, peer: Address, count: int) -> None:
     emit(logging.WARNING, "refused", reason=reason, peer=peer, count=count)
 
 
-def accept_paused(reason: str) -> None:
-    emit(logging.WARNING, "accept-paused", reason=reason)
+def accept_paused(reason: str, listen: str) -> None:
+    emit(logging.WARNING, "accept-paused", reason=reason, listen=listen)
 
 
-def accept_resumed(refused: int) -> None:
-    emit(logging.WARNING, "accept-resumed", refused_meanwhile=refused)
+def accept_resumed(refused: int, listen: str) -> None:
+    emit(logging.WARNING, "accept-resumed", refused_meanwhile=refused, listen=listen)
 
 
 def accept_failed(address: Address, error: Exception) -> None:

@@ -54,7 +54,7 @@ class Handler:
     ``call`` always takes ``(message, connection)``. ``plain`` is the function itself if it
     takes ``(message)`` alone: calling it directly is what a loop saves time with. ``hooks`` are
     told of connections. ``logged``: whether connections, and the server's end, leave lines in
-    the log.
+    the log; ``threads`` is what threads are called after.
     """
 
     __slots__ = (
@@ -66,6 +66,7 @@ class Handler:
         "name",
         "plain",
         "run_session",
+        "threads",
     )
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -79,6 +80,7 @@ class Handler:
             )
         self.hooks: Hooks | None = None
         self.logged = True
+        self.threads = "serving"
         self.is_generator = _is_generator(function)  # its reply is made when it is iterated
         self.is_session = bool(
             getattr(function, _MARK, False) or getattr(type(function).__call__, _MARK, False)
@@ -120,10 +122,13 @@ class Handler:
         if self.logged:
             events.closed(connection, connection.age)
 
-    def quiet(self) -> Handler:
-        """The same, but what goes well leaves no lines in the log."""
+    def aside(self, threads: str) -> Handler:
+        """The same beside a service: what goes well leaves no lines in the log.
+
+        ``threads`` is what its threads are called after.
+        """
         copy = self.copy()
-        copy.logged = False
+        copy.logged, copy.threads = False, threads
         return copy
 
     def copy(self) -> Handler:

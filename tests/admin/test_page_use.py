@@ -209,8 +209,9 @@ def test_it_finds_back_to_an_endpoint_that_was_restarted(
         expect(page.locator("body")).to_have_class(re.compile("stale"))
         expect(page.locator("#banner")).to_contain_text("old")
         expect(page.locator("#link-state")).to_have_text("no connection")
-        with Admin(server, f"127.0.0.1:{port}"):
+        with page.expect_request("**/events"):
             page.get_by_role("button", name="Try now").click()
+        with Admin(server, f"127.0.0.1:{port}"):
             live(page)
             expect(page.locator("body")).not_to_have_class(re.compile("stale"))
             expect(page.locator("#banner")).to_be_hidden()

@@ -143,14 +143,6 @@ def test_nothing_and_the_very_long_have_their_buckets() -> None:
     assert len(histogram.buckets()) == 2
 
 
-def test_the_share_above_is_of_the_buckets_above() -> None:
-    histogram = filled([0.001] * 3 + [0.1])
-    assert histogram.share_above(0.01) == 0.25
-    assert histogram.share_above(0.001) == 0.25
-    assert histogram.share_above(0.1) == 0
-    assert Histogram().share_above(1) == 0
-
-
 @pytest.mark.parametrize("wrong", [-1.0, -1e-9, math.nan, math.inf])
 def test_what_is_no_duration_is_refused(wrong: float) -> None:
     histogram = Histogram()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,12 @@ def test_nobody(where: str, options: dict[str, Any]) -> None:
     assert kind == ("connect-refused" if where == "tcp" else "connect-failed")
     assert error.count == (1 if options.get("connect_each") else CLIENTS)
     assert error.example in ("connection refused", "no such file or directory")
+
+
+def test_where_nobody_is_not_every_client_has_to_find_out() -> None:
+    result = bench("tcp://127.0.0.1:1", duration=60.0, clients=1000)
+    assert not result.connected
+    assert 64 <= result.errors["connect-refused"].count < 200
 
 
 def test_a_dead_service_and_several_processes() -> None:
@@ -137,6 +144,15 @@ def test_one_that_never_takes_a_connection() -> None:
     # The system takes the first one or two for it; the others are never answered.
     errors = {**result.errors_before, **result.errors}
     assert "no answer within 0.2 s" in errors["connect-timeout"].example
+
+
+def test_a_unix_socket_that_never_takes_a_connection(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{tmp_path}/s")
+        listening.listen(0)
+        result = bench(f"unix://{tmp_path}/s", clients=8, duration=0.3, timeout=0.2)
+    errors = {**result.errors_before, **result.errors}
+    assert errors["connect-timeout"].example == "no answer within 0.2 s"
 
 
 @in_every_way
@@ -277,7 +293,10 @@ def test_a_service_that_comes_back_is_found_again(serving: Serving) -> None:
     assert set(result.errors) <= {"closed", "reset", "connect-refused"}
 
 
-def test_requests_that_nobody_will_ever_answer_end_the_run(serving: Serving) -> None:
+@pytest.mark.parametrize("options", [{}, {"rate": 1000.0}, {"connect_each": True}])
+def test_requests_that_nobody_will_ever_answer_end_the_run(
+    serving: Serving, options: dict[str, Any]
+) -> None:
     server = serving(reverse)
 
     def watch(progress: Progress) -> None:
@@ -291,6 +310,7 @@ def test_requests_that_nobody_will_ever_answer_end_the_run(serving: Serving) -> 
         duration=None,
         requests=10**9,
         timeout=0.2,
+        **options,
     )
     result = run(plan, watch)
     assert result.messages > 0
@@ -312,6 +332,8 @@ def test_an_overloaded_service_is_shown_as_it_is() -> None:
     assert result.errors["unsent"].count > 100
     assert "no connection was free" in result.errors["unsent"].example
     assert result.latency.max > 0.15
+    # Whatever was sent had waited no longer than it may, and then for its reply.
+    assert result.latency.max <= 0.2 + result.service.max + 0.3
     assert result.service.percentile(50) < 0.1
     counted = result.latency.count + result.error_count
     assert counted == pytest.approx(500, abs=2), "whatever was due is answered or told of"

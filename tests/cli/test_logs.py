@@ -430,6 +430,24 @@ def test_of_a_storm_from_many_threads_every_line_is_written_or_counted(written: 
     assert written.lines.count("again") < 1000
 
 
+def test_a_finalizer_may_log_while_its_thread_does(written: Written) -> None:
+    """The collector runs it anywhere, also where the log's lock is held.
+
+    With a lock that its holder cannot take again: the thread waits for itself.
+    """
+
+    def log() -> None:
+        with written.writer._lock:
+            say(written.writer, 1)
+            warn(written.writer, 1)
+
+    thread = threading.Thread(target=log, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    eventually(lambda: written.lines == ["0", "again"])
+
+
 def test_no_line_of_a_connections_is_counted_only(begin: Begin) -> None:
     command = begin()
     for n in range(5 * MOST):

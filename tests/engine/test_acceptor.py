@@ -130,7 +130,8 @@ def test_the_end_of_an_episode_is_said(events: Events, monkeypatch: pytest.Monke
                 peer.finish()
                 eventually(lambda: admitting.streams or events.named("accept-paused"))
         eventually(lambda: events.named("accept-resumed"))
-    assert events.named("accept-resumed") == [{"refused_meanwhile": 1}]
+    where = str(made.address)
+    assert events.named("accept-resumed") == [{"refused_meanwhile": 1, "listen": where}]
 
 
 class Failing(Listener):

@@ -118,6 +118,16 @@ class Target(Served):
         )
         return self.events(name, **facts)
 
+    def count(self, name: str) -> int:
+        """How many events of this name its log tells of: by a line, or in a count of repeats."""
+        repeated = sum(line["count"] for line in self.events("repeated", of=name))
+        return len(self.events(name)) + int(repeated)
+
+    def await_count(self, name: str, count: int) -> int:
+        """The same, as soon as it is ``count``."""
+        eventually(lambda: self.count(name) >= count, f"{count} times {name} in the log")
+        return self.count(name)
+
     def await_quiet(self) -> int:
         """Wait until nothing more is logged; returns how many lines there are."""
         return unchanged(lambda: len(self.log))

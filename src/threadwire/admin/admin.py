@@ -82,7 +82,7 @@ class Admin:
         self._seats = Seats(_SEATS)
         options: dict[str, Any] = {"tls_cert": tls_cert, "tls_key": tls_key}
         self._server = Server(
-            as_handler(session(self._serve)).quiet(),
+            as_handler(session(self._serve)).aside("admin"),
             wanted,
             framing=Raw(),
             max_clients=MAX_CONNECTIONS,

@@ -93,6 +93,10 @@ class Course:
         if client not in self._untried:
             return
         self._untried.discard(client)
+        if not self._load.up and len(self._load.clients) - len(self._untried) >= _OPENING:
+            # Nobody is there; the others need not find that out one by one, however long it takes.
+            self._untried.difference_update(self._to_connect)
+            self._to_connect.clear()
         # Not from here, which may be called by connecting.
         self._load.timers.after(0.0, self._connect_next)
         if not self._untried:

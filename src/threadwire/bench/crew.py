@@ -97,8 +97,11 @@ class Crew:
             try:
                 word: Said = connection.recv()
             except (EOFError, OSError):
-                code = self._processes[part].wait(_PATIENCE)
-                raise WorkerFailed(f"it ended by itself, with {code}") from None
+                process = self._processes[part]
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_PATIENCE)
+                problem = f"it ended by itself, with {process.returncode}"
+                raise WorkerFailed(problem) from None
             if isinstance(word, Failed):
                 raise word.error or WorkerFailed(word.text)
             if isinstance(word, Done):

@@ -122,12 +122,6 @@ class Histogram:
                 return self._middle(bucket)
         return self._max
 
-    def share_above(self, seconds: float) -> float:
-        """Which part of the durations, from 0 to 1, is in buckets above that of ``seconds``."""
-        own = _bucket(seconds)
-        above = sum(count for bucket, count in self._counts.items() if bucket > own)
-        return above / self.count if self.count else 0.0
-
     def buckets(self) -> list[tuple[float, float, int]]:
         """Those with something in them, as ``(low, high, count)``, the lowest first.
 

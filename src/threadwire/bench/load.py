@@ -141,7 +141,7 @@ class Load:
                 example = "no reply by the end of the run"
                 self.records.error("unanswered", example, len(client.flight))
                 client.flight.clear()
-        self.rota.give_up()
+        self.rota.give_up(time.monotonic())
 
     def close(self) -> None:
         for client in self.clients:

@@ -59,11 +59,15 @@ class Rota:
             self._due, self.next_due = iter(()), math.inf
             self._exhausted()
 
-    def give_up(self) -> None:
-        """What was due and is not sent never will be."""
-        if self.next_due < math.inf:
-            self._count_unsent(1 + sum(1 for _ in self._due))
-            self.next_due = math.inf
+    def give_up(self, now: float) -> None:
+        """What is due and not sent never will be, nor what is not due yet."""
+        count = 0
+        while self.next_due <= now:
+            count += 1
+            self.next_due = next(self._due, math.inf)
+        if count:
+            self._count_unsent(count)
+        self._due, self.next_due = iter(()), math.inf
 
     def free(self, client: Client, now: float) -> None:
         """It can be asked again."""

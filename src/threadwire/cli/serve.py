@@ -50,7 +50,7 @@ WRONG, CUT = 2, 4
     cls=GroupedOption,
     group="Logging",
     count=True,
-    help="Log every message too; as --log-level debug.",
+    help="Log every message too, as --log-level debug; -vv is the same.",
 )
 @click.option(
     "-q",

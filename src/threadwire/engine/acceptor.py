@@ -83,6 +83,7 @@ class Acceptor:
         loop: Loop,
     ) -> None:
         self._listeners = list(listeners)  # those that are open
+        self._where = ", ".join(str(listener.address) for listener in listeners)
         self._gate = gate
         self._admit = admit
         self._loop = loop
@@ -236,12 +237,12 @@ class Acceptor:
         self._last_pause = time.monotonic()
         if not self._in_episode:
             self._in_episode = True
-            events.accept_paused(reason)
+            events.accept_paused(reason, self._where)
 
     def _end_episode(self) -> None:
         """A client was admitted: the episode is over if it has not just been resting."""
         if self._in_episode and time.monotonic() - self._last_pause > _EPISODE:
-            events.accept_resumed(self._refused)
+            events.accept_resumed(self._refused, self._where)
             self._in_episode, self._refused = False, 0
 
     # Stopping.

@@ -67,10 +67,9 @@ class Baton(Generic[T]):
             return None
 
     def held_for(self) -> T | None:
-        """The holder, or who was it: for what a handler of its is under way, also if that is
-        what it has lost the baton with.
+        """The thread that holds it, or did: for what it is calling a handler.
 
-        The lock lets whoever takes it note down for what before this looks.
+        That may be what the baton was taken with; the lock makes this wait until that is noted.
         """
         busy = self.busy_with()
         if busy is None:

@@ -74,7 +74,7 @@ class Engine:
         self._watchdog: Watchdog | None = None
 
     def _new_threads(self) -> SpareThreads:
-        return SpareThreads("threadwire-serving", on_start=self._on_start)
+        return SpareThreads(f"threadwire-{self._handler.threads}", on_start=self._on_start)
 
     def start(self, listeners: Sequence[Listener]) -> None:
         """Begin to serve. Raises OSError or RuntimeError if the system has too little of something.
@@ -95,7 +95,7 @@ class Engine:
                 loops[0],
             )
             self._watchdog = Watchdog(
-                loops, self.threads, self._rules, "threadwire-watchdog", self._on_start
+                loops, self.threads, self._rules, self._watchdog_name(), self._on_start
             )
             for loop in loops:
                 self.threads.run(functools.partial(loop.lead, loop.baton))
@@ -110,6 +110,10 @@ class Engine:
             self.threads = self._new_threads()
             raise
         self._acceptor.start()
+
+    def _watchdog_name(self) -> str:
+        whose = "" if self._handler.logged else f"{self._handler.threads}-"
+        return f"threadwire-{whose}watchdog"
 
     def _new_loop(self) -> Loop:
         return Loop(

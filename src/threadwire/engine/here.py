@@ -30,9 +30,8 @@ _here = _Here()
 def current_connection() -> Connection | None:
     """The connection whose handler the calling thread is inside; ``None`` if it is inside none.
 
-    For what a handler calls and does not hand its connection to, such as a logging filter. It
-    also is for handlers that take the message alone. Threads that a handler starts itself are
-    inside none.
+    For handlers that take the message alone, and for what they call without handing it their
+    connection, such as a logging filter. A thread that a handler starts itself is inside none.
     """
     baton = _here.baton
     return _here.connection if baton is None else baton.held_for()

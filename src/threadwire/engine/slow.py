@@ -2,11 +2,12 @@
 
 No call is timed for this. One look around, four times within ``slow``, compares the time since
 which each own thread is inside its handler with the clock. A call is told of when it has taken
-``slow``, and again at 2, 4, 8 and so on times that; when such a call is over, that is told, with
-the time for which it had been busy when it was last seen to be.
+``slow``, and again at 2, 4, 8 and so on times that; when it is over, that is told, with the time
+for which it had been busy when it was last known to be.
 
 Who is looked at: the clients that threads of their own serve. A handler that is not slow enough
-for one, or for which no thread was to be had, holds up the loop instead of this look.
+for one is no matter here. One for which no thread is to be had holds up the loop, and this look
+with it; the watchdog tells of that.
 
 What is read of a thread's connection are hints. A session's time is set anew only when its
 ``receive()`` returns; for an instant before that it would seem to have been busy all the while
@@ -103,6 +104,15 @@ class SlowCalls:
 
     def _look(self) -> None:
         """Look at some; the rest have their turn after the next one of the loop's."""
+        try:
+            self._look_at_some()
+        finally:  # whatever was raised, as for lack of memory, the next look may go well
+            if self._round:
+                self._next = self._timers.after(0, self._look)
+            else:
+                self._arm()
+
+    def _look_at_some(self) -> None:
         slow, now = self._rules.slow, time.monotonic()
         frames: dict[int, FrameType] = {}  # asked for once, if at all
         for _ in range(min(_AT_ONCE, len(self._round))):
@@ -118,10 +128,6 @@ class SlowCalls:
                 continue
             frames = frames or sys._current_frames()
             self._look_at(connection, told, since, frames.get(connection.owner or 0))
-        if self._round:
-            self._next = self._timers.after(0, self._look)
-        else:
-            self._arm()
 
     def _look_at(
         self, connection: Connection, told: _Told | None, since: float, frame: FrameType | None

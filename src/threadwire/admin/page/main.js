@@ -28,7 +28,8 @@ const table = new ClientsTable((id) => detail.open(id));
 const lanes = new LanesView(byId("lanes"), byId("lanes-canvas"), byId("lanes-height"), byId("lanes-empty"), store, (id) => detail.open(id));
 const charts = new Charts(byId("charts"), byId("charts-reading"), store);
 const stream = new Stream(get, receive, (state) => {
-  link = state;
+  // An attempt to find back is no news until it has come to something.
+  link = state.link === "connecting" && link.link === "lost" ? { ...link, nextAt: null } : state;
   byId("links").hidden = hasToken(); // a link cannot bear it
   if (state.link === "token") {
     token.open(hasToken());
@@ -138,7 +139,7 @@ function showBanner(age, stale) {
   if (link.link === "lost") {
     const next = Math.max(0, Math.ceil((link.nextAt - performance.now()) / 1000));
     text = `No connection to the server: ${link.why}.`;
-    more = `${old} Next attempt in ${next} s.`;
+    more = `${old} ${link.nextAt === null ? "Trying." : `Next attempt in ${next} s.`}`;
     action = ["Try now", () => stream.start()];
   } else if (link.link === "token") {
     text = "The server asks for a token.";
