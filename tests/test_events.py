@@ -198,16 +198,16 @@ def test_events_that_concern_no_connection(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.INFO, logger="threadwire")
     events.signalled("SIGTERM", "drain")
     events.draining(2, 30.0)
-    events.accept_paused("too many open files")
-    events.accept_resumed(3)
+    events.accept_paused("too many open files", "tcp://[::1]:80")
+    events.accept_resumed(3, "tcp://[::1]:80")
     events.accept_failed(Address("tcp", "::", 80), OSError("no good"))
     events.cut(Cut(7, Address("tcp", "::1", 5), 1.23456, "a reply", 8, 9))
     events.stopped(5, 1, 3, 2)
     assert [record.getMessage() for record in caplog.records] == [
         "signal signal=SIGTERM then=drain",
         "draining connections=2 drain_timeout=30",
-        'accept-paused reason="too many open files"',
-        "accept-resumed refused_meanwhile=3",
+        'accept-paused reason="too many open files" listen=tcp://[::1]:80',
+        "accept-resumed refused_meanwhile=3 listen=tcp://[::1]:80",
         'accept-failed listen=tcp://[::]:80 error=OSError detail="no good"',
         "cut connection=7 peer=tcp://[::1]:5 seconds=1.235 bytes_received=8 "
         'bytes_sent=9 doing="a reply"',

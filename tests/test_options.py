@@ -9,6 +9,7 @@ import ssl
 import threading
 import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -58,6 +59,8 @@ RIGHT: dict[str, list[Any]] = {
     "keepalive_count": [1, 127],
     "user_timeout": [None, 0.001, 1e9],
     "high_water": [1, 1 << 30],
+    "on_connection": [None, print],
+    "on_message": [None, print],
     "tls_cert": [None],
     "tls_key": [None],
     "tls_client_ca": [None],
@@ -80,6 +83,8 @@ WRONG: dict[str, list[Any]] = {
     "busy_reply": ["busy", 5, bytearray(b"busy"), [b"busy"]],
     "allow": [None, 5, "10.0.0.0/8", ["10.0.0.1/8"], [5], ["localhost"]],
     "deny": [None, 5, "10.0.0.0/8", ["10.0.0.1/8"], [5], ["localhost"]],
+    "on_connection": [5, "print", []],
+    "on_message": [5, "print", []],
     "tls_cert": [5, b"cert.pem", ["cert.pem"]],
     "tls_key": [5, b"key.pem", "/nowhere/key.pem"],
     "tls_client_ca": [5, b"ca.pem", "/nowhere/ca.pem"],
@@ -139,7 +144,8 @@ def test_what_is_wrong_is_refused_at_once_by_its_name(name: str) -> None:
 def test_the_types_that_are_declared_are_those_that_are_taken() -> None:
     """Where None is declared it is taken, and elsewhere refused."""
     for name, annotation in typing.get_type_hints(
-        ServerOptions, localns={"ssl": ssl, "Clock": Clock}
+        ServerOptions,
+        localns={"ssl": ssl, "Clock": Clock, "OnConnection": Callable, "OnMessage": Callable},
     ).items():
         may_be_none = types.NoneType in typing.get_args(annotation)
         assert may_be_none == (None in RIGHT[name]), name
@@ -164,7 +170,7 @@ def test_a_name_that_is_not_one_is_refused_with_the_nearest(given: str, hint: st
 def test_every_keyword_that_is_a_setting_is_an_option() -> None:
     """The command's settings and the library's options are the same, by name."""
     settings = {name for name, setting in SETTINGS.items() if setting.keyword}
-    assert NAMES - settings == {"tls_context", "clock"}
+    assert NAMES - settings == {"tls_context", "clock", "on_connection", "on_message"}
     assert settings <= NAMES
 
 

@@ -123,6 +123,7 @@ def test_the_members_are_these() -> None:
                 "opening": 0,
                 "closing": 0,
             },
+            "active": 0,
             "shown": [],
             "left_out": 0,
         },
@@ -229,21 +230,26 @@ def test_a_client_is_told_of() -> None:
     assert (shown[1]["line"], shown[1]["tls"]) == (None, None)
 
 
-def test_the_blocked_are_shown_first_then_the_busiest_then_the_newest() -> None:
+def test_who_is_worth_showing() -> None:
+    """The blocked, then own threads, then the busiest, then those who spoke last."""
     before = snapshot(clock=1.0, clients=tuple(client(number) for number in range(1, 1001)))
 
     def later(number: int) -> ClientSnapshot:
         if number in (5, 6):
             return client(number, state=ClientState.BLOCKED, busy=number / 10)
-        return client(number, messages_received=50 * (number == 9) + 9 * (number == 8))
+        if number == 7:
+            return client(number, state=ClientState.OWN_THREAD)
+        idle = 0.5 if number == 700 else 100.0 + number
+        return client(number, idle=idle, messages_received=50 * (number == 9) + 9 * (number == 8))
 
     now = snapshot(clock=2.0, clients=tuple(map(later, range(1, 1001))))
     found = written(now, before)["clients"]
-    assert [shown["id"] for shown in found["shown"]][:6] == [6, 5, 9, 8, 1000, 999]
+    assert [shown["id"] for shown in found["shown"]][:8] == [6, 5, 7, 9, 8, 700, 1, 2]
     assert len(found["shown"]) == SHOWN
     assert (found["total"], found["left_out"]) == (1000, 1000 - SHOWN)
     assert found["states"]["blocked"] == 2
-    assert found["states"]["idle"] == 998
+    assert found["states"]["idle"] == 997
+    assert found["active"] == 2
 
 
 def test_what_a_path_holds_that_is_no_text_can_be_written() -> None:

@@ -187,6 +187,7 @@ def _clients(clients: tuple[ClientSnapshot, ...], rates: dict[int, float]) -> di
     return {
         "total": len(clients),
         "states": client_states(clients),
+        "active": sum(c.state is ClientState.IDLE and c.id in rates for c in clients),
         "shown": [client_entry(client, rates.get(client.id, 0.0)) for client in shown],
         "left_out": len(clients) - len(shown),
     }
@@ -195,11 +196,15 @@ def _clients(clients: tuple[ClientSnapshot, ...], rates: dict[int, float]) -> di
 def _worth_showing(
     clients: tuple[ClientSnapshot, ...], rates: dict[int, float]
 ) -> list[ClientSnapshot]:
-    """The blocked ones, the longest first; then the busiest; then the newest."""
+    """The blocked ones, the longest first; then others that have, or want, threads of their own;
+    then the busiest; then those who spoke last, or have just come.
+    """
 
-    def rank(client: ClientSnapshot) -> tuple[float, float, int]:
+    def rank(client: ClientSnapshot) -> tuple[float, bool, float, float]:
         blocked = client.state is ClientState.BLOCKED
-        return (client.busy or 0.0) if blocked else -1.0, rates.get(client.id, 0.0), client.id
+        special = client.state in (ClientState.OWN_THREAD, ClientState.WAITING)
+        busy = (client.busy or 0.0) if blocked else -1.0
+        return busy, special, rates.get(client.id, 0.0), -client.idle
 
     return heapq.nlargest(SHOWN, clients, rank)
 
