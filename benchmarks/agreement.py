@@ -5,8 +5,12 @@
 Where the load is as much as the server bears, what counts is how many messages a second each
 of the two drives. Below that, it is whether they measure the same latency. Both send lines of
 random letters, check every reply, and take turns on servers that are started anew each round.
-The table goes to standard output as Markdown, progress to standard error. The exit status is 1
-if a run failed or one of the two disagrees by more than `LEAST_RATE` and `FURTHEST` allow.
+
+The tables go to standard output as Markdown, progress to standard error. The exit status is 1
+if a run failed or the two disagree: by more than LEAST_RATE in the first row's messages a
+second, or by more than FURTHEST in a p50 below saturation, or in a p99 of the server whose
+slow replies are its own doing. The p99 of a few microseconds is the machine's: of each run it
+tells how often something else was in the way.
 """
 
 import argparse
@@ -165,7 +169,8 @@ def report(measured: dict[Row, list[dict[str, Values]]]) -> tuple[str, bool]:
         cells = [row.title]
         for key in ("p50", "p99"):
             off = ratios(rounds, key)
-            agree = agree and abs(median(off) - 1) <= FURTHEST
+            if key == "p50" or row.server == PACED:
+                agree = agree and abs(median(off) - 1) <= FURTHEST
             cells += [
                 *(number([values[name][key] for values in rounds], 1) for name in ("c", "python")),
                 ratio(off),

@@ -37,18 +37,6 @@ class Traffic(NamedTuple):
     bytes_received: int = 0
     bytes_sent: int = 0
 
-    @classmethod
-    def of(cls, connection: Connection) -> Traffic:
-        return cls(
-            connection.messages_received,
-            connection.messages_sent,
-            connection.bytes_received,
-            connection.bytes_sent,
-        )
-
-    def __add__(self, other: Traffic) -> Traffic:  # type: ignore[override]
-        return Traffic(*map(int.__add__, self, other))
-
 
 class ReceptionFigures(NamedTuple):
     """What the reception has counted, and who is there, at one instant."""
@@ -129,13 +117,13 @@ class Reception:
         """What has been counted so far, and who is there; any thread."""
         with self._changed:
             admitted = [c for c in self.connections.values() if c.admitted]
-            accepted, traffic = self.accepted, Traffic(*self._gone)
+            accepted, counts = self.accepted, self._gone[:]
             closed = {CloseReason(value): count for value, count in self._closed.items() if count}
-        # What is counted for these from here on, is counted twice by nobody: they are not
-        # among those that have gone.
+        # What is counted for these from here on is counted twice by nobody: they are not among
+        # those that have gone.
         for connection in admitted:
-            traffic += Traffic.of(connection)
-        return ReceptionFigures(admitted, accepted, closed, traffic)
+            self._add_to(counts, connection)
+        return ReceptionFigures(admitted, accepted, closed, Traffic(*counts))
 
     @property
     def most_clients(self) -> int:
@@ -227,11 +215,14 @@ class Reception:
         """Under the lock."""
         reason = connection._close_reason or connection._end_reason or CloseReason.CUT
         self._closed[reason._value_] += 1
-        gone = self._gone
-        gone[0] += connection.messages_received
-        gone[1] += connection._answered + connection._sent
-        gone[2] += connection.bytes_received
-        gone[3] += connection._framed + connection._written
+        self._add_to(self._gone, connection)
+
+    @staticmethod
+    def _add_to(counts: list[int], connection: Connection) -> None:
+        counts[0] += connection.messages_received
+        counts[1] += connection._answered + connection._sent
+        counts[2] += connection.bytes_received
+        counts[3] += connection._framed + connection._written
 
     def _forget(self, connection: Connection) -> None:
         """The connection is closed for good."""
