@@ -196,15 +196,19 @@ def test_a_click_chooses_and_two_open(watching: Watching) -> None:
 
     async def scene(stage: Stage) -> None:
         await stage.until(lambda: len(stage.ids) == 3)
+        await stage.next_document()  # so that everything has its place
+        await stage.sees("   2 127.0.0.1")
         (y,) = [n for n, line in enumerate(stage.lines) if line.startswith("   2 127")]
-        await stage.pilot.click(offset=(10, y))
-        await stage.until(lambda: stage.table.current and stage.table.current.id == 2)
         await stage.pilot.click(offset=(10, y), times=2)
         await stage.sees("client 2 ")
         await stage.press("escape")
-        await stage.pilot.click(offset=(10, y + 10))
+        await stage.until(lambda: len(stage.app.screen_stack) == 1)
+        await stage.pilot.click(offset=(10, y + 1))
+        await stage.until(lambda: stage.table.current and stage.table.current.id == 1)
+        await stage.pilot.click(offset=(10, y + 8))
+        await stage.pilot.pause()
         assert stage.table.current is not None
-        assert stage.table.current.id == 2, "there is nobody"
+        assert stage.table.current.id == 1, "there is nobody"
 
     play(watched.endpoint(), scene)
 

@@ -27,13 +27,15 @@ class Terminal:
         self._tmux("new-session", "-d", "-x", str(width), "-y", str(height), script)
 
     def _tmux(self, *arguments: str) -> str:
+        # These two would say that every terminal is as large as the one that the tests run in.
+        inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         done = subprocess.run(
             ["tmux", "-S", self._socket, "-f", "/dev/null", *arguments],
             capture_output=True,
             text=True,
             timeout=PATIENCE,
             check=False,
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
+            env={**inherited, "LC_ALL": "C.UTF-8"},
         )
         return done.stdout
 
@@ -76,6 +78,7 @@ def test_in_tmux(watching: Watching, terminals: list[Terminal], tmp_path: Path) 
     terminal.press("Enter")
     terminal.sees("client 2", "innermost")
     terminal.press("Escape")
+    eventually(lambda: "innermost" not in terminal.text)
     terminal.resize(40, 10)
     terminal.sees("127.0.0.1", "blocked")
     terminal.resize(150, 40)

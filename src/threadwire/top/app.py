@@ -153,13 +153,13 @@ class TopApp(App[None]):
         self.post_message(self.Told(update))
 
     def compose(self) -> ComposeResult:
-        yield Static(id="summary", markup=False)
-        yield ClientTable()
-        yield Static(id="rest", markup=False)
-        field = Input(value=self.view.text, placeholder="words to look for", id="filter")
-        field.display = False
-        yield field
-        yield Footer()
+        # Kept, since news may still come when they are off the screen again.
+        self._summary = Static(id="summary", markup=False)
+        self._table = ClientTable()
+        self._rest = Static(id="rest", markup=False)
+        self._field = Input(value=self.view.text, placeholder="words to look for", id="filter")
+        self._field.display = False
+        yield from (self._summary, self._table, self._rest, self._field, Footer())
 
     def on_mount(self) -> None:
         self._listen_to_signals()
@@ -180,10 +180,6 @@ class TopApp(App[None]):
             with contextlib.suppress(RuntimeError, ValueError):  # not on the main thread
                 loop.add_signal_handler(number, self.exit, None, 128 + number)
 
-    @property
-    def _table(self) -> ClientTable:
-        return self.screen_stack[0].query_one(ClientTable)
-
     # What is shown.
 
     def on_top_app_told(self, message: Told) -> None:
@@ -202,14 +198,13 @@ class TopApp(App[None]):
     def _show(self) -> None:
         rows = self.view.rows()
         self._table.show(rows, self.view.sort, self.view.falling)
-        rest = self.screen_stack[0].query_one("#rest", Static)
         words = [f"filter: {clean(self.view.text)}"] if self.view.text else []
         if told := self.view.rest(len(rows), time.monotonic()):
             words.append(told)
         if self._list_failed and self.view.lacks:
             words.append(self._list_failed)
-        rest.update(Content("   ".join(words)))
-        rest.set_class(not words, "absent")
+        self._rest.update(Content("   ".join(words)))
+        self._rest.set_class(not words, "absent")
         self._show_summary()
 
     def _list(self) -> None:
@@ -248,7 +243,7 @@ class TopApp(App[None]):
             now=time.monotonic(),
         )
         content = Content("\n").join([_content(line) for line in lines])
-        self.screen_stack[0].query_one("#summary", Static).update(content)
+        self._summary.update(content)
 
     def on_top_app_done(self, message: Done) -> None:
         message.then()
@@ -281,9 +276,8 @@ class TopApp(App[None]):
         return super().check_action(action, parameters)
 
     def action_filter(self) -> None:
-        field = self.query_one("#filter", Input)
-        field.display = True
-        self.screen.set_focus(field)  # at once: what is typed next belongs there
+        self._field.display = True
+        self.screen.set_focus(self._field)  # at once: what is typed next belongs there
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.view.text = event.value
@@ -296,8 +290,7 @@ class TopApp(App[None]):
 
     def on_key(self, event: Key) -> None:
         if event.key == "escape" and len(self.screen_stack) == 1:
-            field = self.query_one("#filter", Input)
-            field.value, field.display = "", False
+            self._field.value, self._field.display = "", False
             self._table.focus()
 
     def action_theme(self) -> None:

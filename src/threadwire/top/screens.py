@@ -56,7 +56,8 @@ class DetailScreen(ModalScreen[bool]):
         with VerticalScroll() as box:
             box.border_title = f"client {self._client.id}"
             box.border_subtitle = "Esc back   c close this client"
-            yield Static(_describe(self._client, ("…",)), markup=False)
+            self._text = Static(_describe(self._client, ("…",)), markup=False)
+            yield self._text
 
     def on_mount(self) -> None:
         self._ask()
@@ -74,7 +75,7 @@ class DetailScreen(ModalScreen[bool]):
         self.post_message(self.Told(told))
 
     def on_detail_screen_told(self, message: Told) -> None:
-        self.query_one(Static).update(message.content)
+        self._text.update(message.content)  # it may have been left meanwhile
 
     def action_leave(self, close: bool) -> None:
         self.dismiss(close)
