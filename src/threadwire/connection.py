@@ -154,7 +154,6 @@ class Connection(Owned):
             with self._send_lock:
                 self._write(data)
                 self._sent += 1
-                self._written += len(data)
         finally:
             with self._state_lock:
                 parked = self._parked

@@ -282,6 +282,7 @@ class Owned(Outgoing):
         """Write what is pending, and ``data``, waiting for the peer."""
         if self._released or self._aborted:
             raise self._closed_error()
+        self._written += len(data)  # from here on, as what the loop writes
         timeout = self._rules.write_timeout
         try:
             if self._pending or self._raw or self._tls is not None:

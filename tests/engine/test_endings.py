@@ -49,8 +49,12 @@ def test_a_farewell_ends_an_opening_with_its_timer(
         eventually(lambda: len(reception.connections) == 1)
         assert server.drain(0) == 1
         assert peer.hear_all() == b""
-        clock.turn(LATE)  # both the opening's time and the lingering are over
-        eventually(lambda: not reception.connections)
+
+        def over() -> bool:
+            clock.turn(LATE)  # both the opening's time and the lingering, once that has begun
+            return not reception.connections
+
+        eventually(over)
     assert not begun
     assert events.closed_reason() is CloseReason.DRAINED
     assert not events.named("opened")

@@ -143,7 +143,8 @@ def test_overload_wait(serving: Serving, handler: Any, events: Events) -> None:
         assert peer.hear_line() == b"%d\n" % n
         peer.close()
     assert server.refused == {}
-    assert events.named("accept-paused") == [{"reason": "max_clients=2"}]
+    where = str(server.address)
+    assert events.named("accept-paused") == [{"reason": "max_clients=2", "listen": where}]
 
 
 FRAMINGS = [
