@@ -39,7 +39,7 @@ FAILURE, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 )
 @version_option
 def command() -> None:
-    """TCP servers made of plain blocking functions, and a client to talk to them."""
+    """TCP servers made of plain blocking functions; a client, a load tester and a live view."""
 
 
 command.add_command(serve)
