@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -186,6 +188,44 @@ def test_a_session_that_is_cut_is_within_its_span_until_it_returns(events: Event
     closing.join()
     assert diary.lines == ["enter connection-1 in none", "returned", "leave connection-1"]
     assert events.named("hook-failed") == []
+
+
+def test_a_closed_connection_is_not_kept_by_its_own_context(serving: Serving) -> None:
+    """Though the hook has put it there: nobody waits for the collector."""
+
+    class Tag:
+        pass
+
+    kept: contextvars.ContextVar[object] = contextvars.ContextVar("kept")
+    tags: list[weakref.ref[Tag]] = []
+
+    def keep(connection: Connection) -> None:
+        kept.set(connection)
+        connection.state["tag"] = tag = Tag()
+        tags.append(weakref.ref(tag))
+
+    server = serving(reverse, on_connection=keep)
+    gc.collect()
+    gc.disable()
+    try:
+        with Peer(server.address) as peer:
+            peer.say(b"ab\n")
+            assert peer.hear_line() == b"ba\n"
+        eventually(lambda: tags[0]() is None)
+    finally:
+        gc.enable()
+
+
+def test_a_callable_object_may_be_a_generator_function(serving: Serving) -> None:
+    class Parts:
+        def __call__(self, _message: bytes) -> Iterator[bytes]:
+            yield SPAN.get().encode()
+
+    diary = Diary()
+    server = serving(Parts(), **diary.hooks)
+    with Peer(server.address) as peer:
+        peer.say(b"a\n")
+        assert peer.hear_line() == b"a\n"
 
 
 def test_a_hook_may_return_nothing(serving: Serving) -> None:

@@ -207,6 +207,73 @@ def test_counts_only_grow_and_nothing_is_lost_while_clients_come_and_go(serving:
     assert end.closed == {CloseReason.PEER_CLOSED: clients * 3}
 
 
+def test_messages_of_a_chunk_count_when_they_are_handled(serving: Serving) -> None:
+    """Counted when they come, and taken back when the handler blocks: the count falls."""
+    gate = Gate()
+    server = serving(gate, handoff_after=0.002)
+    try:
+        with Peer(server.address) as peer:
+            peer.say(b"a\nb\nwait\n" + b"c\n" * 50)
+            wait_for(gate.inside)
+            eventually(lambda: server.snapshot().handoffs == 1)
+            assert server.snapshot().messages_received <= 3
+            gate.open.set()
+            assert peer.hear(9 + 100) == b"a\nb\nwait\n" + b"c\n" * 50
+            eventually(lambda: server.snapshot().messages_received == 53)
+    finally:
+        gate.open.set()
+
+
+def test_the_parts_of_a_chunks_reply_are_timed_once_if_the_loop_is_taken(serving: Serving) -> None:
+    def handler(message: bytes) -> Iterator[bytes] | bytes:
+        if message == b"parts":
+            time.sleep(0.03)
+            return iter([b"one", b"two"])
+        return message
+
+    server = serving(handler, handoff_after=0.002)
+    with Peer(server.address) as peer:
+        peer.say(b"a\nparts\nb\n")
+        assert peer.hear(12) == b"a\none\ntwo\nb\n"
+    eventually(lambda: server.snapshot().connections == 0)
+    found = server.snapshot().handler_seconds
+    assert found.count == 4, "three calls, and one reply's parts"
+
+
+def test_what_is_sent_is_counted_once_though_others_send_as_well(serving: Serving) -> None:
+    """By a flush that meets a sender: twice, when it is framed and when it is written."""
+    server = serving(lambda message, connection: message)
+    stop, sent = threading.Event(), [0, 0]
+    with Peer(server.address) as peer:
+        eventually(lambda: server.connections)
+        connection = server.connections[0]
+
+        def broadcast(number: int) -> None:
+            while not stop.is_set():
+                connection.send(b"news")
+                sent[number] += 1
+
+        heard = bytearray()
+
+        def hear() -> None:
+            while not heard.endswith(b"\nend\n"):
+                heard.extend(peer.socket.recv(65536))
+
+        threads = [threading.Thread(target=broadcast, args=(n,)) for n in range(2)]
+        hearing = threading.Thread(target=hear)
+        for thread in (*threads, hearing):
+            thread.start()
+        for _ in range(2000):
+            peer.say(b"x\n")
+        stop.set()
+        for thread in threads:
+            thread.join()
+        eventually(lambda: connection.messages_sent == 2000 + sum(sent))
+        peer.say(b"end\n")
+        hearing.join()
+        assert server.snapshot().bytes_sent == len(heard) == 2000 * 2 + sum(sent) * 5 + 4
+
+
 def test_threads_that_end_take_nothing_with_them(serving: Serving) -> None:
     server = serving(reverse)
     with Peer(server.address) as peer:
@@ -305,6 +372,19 @@ def test_clients_that_wait_for_a_thread(serving: Serving) -> None:
         gate.open.set()
 
 
+def test_a_peer_that_does_not_read_does_not_block_the_handler(serving: Serving) -> None:
+    def handler(_message: bytes) -> bytes:
+        time.sleep(0.02)
+        return b"x" * 20_000_000
+
+    server = serving(handler, handoff_after=0.002)
+    with Peer(server.address, receive_buffer=4096) as peer:
+        peer.say(b"x\n")
+        eventually(lambda: server.snapshot().bytes_sent > 0)
+        eventually(lambda: is_in(server, ClientState.OWN_THREAD))
+        assert only_client(server).busy is None
+
+
 def test_a_session_is_blocked_while_it_does_not_wait_for_its_peer(serving: Serving) -> None:
     gate = Gate()
 
@@ -320,6 +400,8 @@ def test_a_session_is_blocked_while_it_does_not_wait_for_its_peer(serving: Servi
             assert peer.hear_line() == b"x\n"
             eventually(lambda: is_in(server, ClientState.OWN_THREAD))
             assert server.snapshot().own_threads == 1
+            used = {limit.name: limit.used for limit in server.snapshot().limits}
+            assert used["max_threads"] == 1
             peer.say(b"wait\n")
             wait_for(gate.inside)
             eventually(lambda: is_in(server, ClientState.BLOCKED))
@@ -341,6 +423,16 @@ def test_a_client_that_has_still_to_say_where_it_comes_from(serving: Serving) ->
         assert only_client(server).state is ClientState.IDLE
         assert str(only_client(server).peer) == "tcp://192.0.2.1:1234"
         assert (server.snapshot().opening, server.snapshot().connections) == (0, 1)
+
+
+def test_who_says_nonsense_before_the_first_message_is_not_opening_any_more(
+    serving: Serving,
+) -> None:
+    server = serving(reverse, proxy_protocol="required", proxy_trust=["127.0.0.1"])
+    with Peer(server.address) as peer:
+        peer.say(b"nonsense, and no header at all\r\n")
+        eventually(lambda: is_in(server, ClientState.CLOSING))
+        assert server.snapshot().opening == 0
 
 
 def test_a_client_that_is_being_closed(serving: Serving) -> None:

@@ -81,7 +81,8 @@ class Handler:
         self.hooks: Hooks | None = None
         self.logged = True
         self.threads = "serving"
-        self.is_generator = _is_generator(function)  # its reply is made when it is iterated
+        # Its reply is made when it is iterated.
+        self.is_generator = _is_generator(function) or _is_generator(type(function).__call__)
         self.is_session = bool(
             getattr(function, _MARK, False) or getattr(type(function).__call__, _MARK, False)
         )
@@ -122,10 +123,14 @@ class Handler:
         if self.logged:
             events.closed(connection, connection.age)
 
-    def aside(self, threads: str) -> Handler:
-        """The same beside a service: what goes well leaves no lines in the log.
+    def peer_fault(self, connection: Connection, error: Exception) -> None:
+        """What the peer sent, or did not send in time, ends the connection."""
+        events.peer_fault(connection, error, "" if self.logged else self.threads)
 
-        ``threads`` is what its threads are called after.
+    def aside(self, threads: str) -> Handler:
+        """The same beside a service: what goes well, or is a peer's fault, is not told in the log.
+
+        ``threads`` is what its threads are called after, and its peers' faults at level debug.
         """
         copy = self.copy()
         copy.logged, copy.threads = False, threads

@@ -82,6 +82,7 @@ class Hooks:
     def closed(self, connection: Connection) -> None:
         """It is closed for good."""
         scope, connection._scope = connection._scope, None
+        connection._context = None  # which may lead back to it
         if scope is not None:
             try:
                 scope.__exit__(None, None, None)

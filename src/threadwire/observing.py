@@ -47,10 +47,13 @@ def observe(
 ) -> ServerSnapshot:
     """The snapshot; with ``clients``, of each of them, too."""
     figures, engine = reception.figures(), reception.engine.figures()
-    opening = sum(c._opening is not None for c in figures.connections)
+    opening = sum(map(_is_opening, figures.connections))
+    own_threads = engine.own_threads
+    if handler.is_session:
+        own_threads = sum(connection._own for connection in figures.connections)
     limits = [
         LimitUse("max_clients", len(figures.connections), reception.most_clients),
-        LimitUse("max_threads", engine.own_threads, reception.rules.max_threads),
+        LimitUse("max_threads", own_threads, reception.rules.max_threads),
         LimitUse("max_handshakes", engine.handshakes, reception.rules.max_handshakes),
     ]
     queue = _queue(listeners)
@@ -78,7 +81,7 @@ def observe(
         loops=engine.loops,
         opening=opening,
         connections=len(figures.connections) - opening,
-        own_threads=_own_threads(figures.connections) if handler.is_session else engine.own_threads,
+        own_threads=own_threads,
         waiting=engine.waiting,
         spare_threads=engine.spare_threads,
         limits=tuple(limits),
@@ -89,8 +92,12 @@ def observe(
     )
 
 
-def _own_threads(connections: list[Connection]) -> int:
-    return sum(connection._own for connection in connections)
+def _is_opening(connection: Connection) -> bool:
+    return connection._opening is not None and not _is_closing(connection)
+
+
+def _is_closing(connection: Connection) -> bool:
+    return connection._closing or connection._farewell is not None
 
 
 def _queue(listeners: tuple[Listener, ...]) -> tuple[int, float] | None:
@@ -156,10 +163,10 @@ def _state(  # noqa: PLR0911 - one for each state
         return ClientState.BLOCKED, max(0.0, now - since), where(frame) if frame else ""
     if connection in in_handlers:
         return ClientState.LOOP, 0.0, ""
+    if _is_closing(connection):
+        return ClientState.CLOSING, None, ""
     if connection._opening is not None:
         return ClientState.OPENING, None, ""
-    if connection._closing or connection._farewell is not None:
-        return ClientState.CLOSING, None, ""
     if not connection._here and engine.waits_for_thread(connection):
         return ClientState.WAITING, None, ""
     return ClientState.IDLE, None, ""

@@ -168,7 +168,7 @@ class Reception:
         except BaseException:
             with self._changed:
                 del self.connections[connection.id]
-                self.accepted -= 1
+                self._closed[CloseReason.NO_CAPACITY._value_] += 1
                 self.drained -= late
             self.admission.leave(connection)
             raise

@@ -721,3 +721,31 @@ def test_when_the_commands_log_ends_events_need_records_again(begin: Begin) -> N
     assert events.shortcut == command.writer.tell
     close(command.writer)
     assert events.shortcut is None
+
+
+def test_nothing_is_counted_any_more_when_the_reader_is_gone(pipe: tuple[int, int]) -> None:
+    """Counts that nobody will be told would be kept for ever."""
+    hear, say_to = pipe
+    writer = LogWriter(say_to, HumanFormatter())
+    try:
+        os.close(hear)
+        eventually(lambda: writer.handle(record("gone")) and not writer._thread.is_alive())
+        for _ in range(100):
+            writer.handle(record("again and again"))
+        assert not writer._repeats
+    finally:
+        close(writer)
+
+
+def test_loggings_lock_and_the_logs_own_are_one() -> None:
+    """Two are taken in one order by a line, and in the other by a finalizer that logs and that the
+    collector runs while the log's own is held.
+    """
+    hear, say_to = os.pipe()
+    writer = LogWriter(say_to, HumanFormatter())
+    try:
+        assert writer.lock is writer._lock
+    finally:
+        close(writer)
+        os.close(hear)
+        os.close(say_to)

@@ -220,3 +220,32 @@ def test_other_peoples_records_are_told_apart_by_logger_level_and_text() -> None
     error = raised(OSError("this"))
     assert dict(kind_of(failed(error, "%s!")).facts)["error"] == "OSError"
     assert "raised" in dict(kind_of(failed(error, "%s!")).facts)
+
+
+def test_a_line_from_within_is_written_and_changes_nothing() -> None:
+    """As of a finalizer that the collector runs in the middle of it: it was counted there, in the
+    dict that was just iterated.
+    """
+    repeats = Repeats()
+    admitted: list[bool] = []
+
+    class Telling(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            if inside:
+                admitted.append(repeats.admit(Kind(logging.ERROR, "other", ()), 1.0))
+            return super().__hash__()
+
+    inside = False
+    kind = Kind(logging.ERROR, Telling("event"), ())
+    for _ in range(limits.LOG_REPEATS.whole + 5):
+        repeats.admit(kind, 1.0)
+    inside = True
+    repeats.admit(kind, 1.0)
+    told = repeats.take(5.0)
+    inside = False
+    assert admitted
+    assert all(admitted)
+    assert [facts["count"] for _, facts in told] == [6]
+    assert not repeats

@@ -176,6 +176,22 @@ def test_a_long_call_among_brief_ones_is_found(twin: Twin) -> None:
     assert found.total >= 12 * longest
 
 
+@pytest.mark.parametrize("every", [2, 3, 5, 7, 8])
+def test_long_calls_among_brief_ones_are_each_found(twin: Twin, every: int) -> None:
+    """By groups that begin after a single brief one: most of them are taken for one long one."""
+    tally = twin.tally()
+    messages = [b"long" if n % every == 0 else b"" for n in range(20 * every)]
+
+    def function(message: bytes) -> None:
+        if message:
+            time.sleep(0.0005)
+
+    twin.call_each(function, iter(messages), [], ["place"], 1, tally)
+    found = histogram(tally)
+    assert found.count == len(messages)
+    assert found.count - found.up_to([0.0004])[0] == 20
+
+
 def test_slow_calls_are_timed_one_by_one(twin: Twin) -> None:
     tally = twin.tally()
     twin.call_each(lambda _: time.sleep(0.001), iter([b""] * 20), [], ["place"], 1, tally)

@@ -160,7 +160,7 @@ METRICS: tuple[Declaration, ...] = (
     ),
     Counter(
         "threadwire_connections_accepted",
-        "Connections accepted, also those that were refused then.",
+        "Clients that were let in; those refused later, after a PROXY header or for max_handshakes, too.",
         lambda s: _one(s.accepted),
     ),
     Counter(

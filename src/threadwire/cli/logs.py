@@ -153,8 +153,9 @@ class LogWriter(logging.Handler):
         self._form = formatter if isinstance(formatter, LineFormatter) else None  # constant
         self._alone = [self]  # constant
         self._descriptor = descriptor
-        # One that may be taken again: the collector can run a finalizer that logs.
-        self._lock = threading.RLock()
+        # One that may be taken again: the collector can run a finalizer that logs. And the one that
+        # logging itself takes around emit(), for that finalizer would take the two the other way.
+        self.lock = self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._lines: deque[str] = deque()
         self._wake_at = _NEVER  # with so many lines in the queue, the writing thread is woken
@@ -221,6 +222,8 @@ class LogWriter(logging.Handler):
     def _admits(self, kind: Kind, connection: object) -> bool:
         """Whether a line of this kind is to be written, and not only counted."""
         with self._lock:
+            if self._closed:
+                return True  # nobody tells a count any more
             counting = self._repeats.counting
             admitted = self._repeats.admit(kind, time.monotonic(), connection)
             if self._repeats.counting > counting and self._wake_at == 1:
@@ -272,6 +275,9 @@ class LogWriter(logging.Handler):
                 self._write("\n".join(batch).encode(errors="backslashreplace"))
         except OSError:
             self._give_up()
+        except BaseException:  # nobody would write any more, nor say so
+            self._give_up()
+            raise
 
     def _next_batch(self) -> list[str]:
         """The lines to write next, waiting for them; none when the log is closed."""

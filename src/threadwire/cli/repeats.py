@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -97,10 +98,12 @@ class Repeats:
     """Who is counted.
 
     Whoever calls it holds a lock, which the same thread may take again: the collector can run a
-    finalizer that logs. Times are seconds of the monotonic clock.
+    finalizer that logs, at any point. Such a line is admitted, and nothing else is touched. Times
+    are seconds of the monotonic clock.
     """
 
     def __init__(self) -> None:
+        self._inside = False  # one of the calls below is under way
         self.counting = 0  # of the seconds that are not over, those with something to tell
         self._seconds: dict[Kind, _Second] = {}  # in the order in which they began
         self._over: list[tuple[Kind, _Second]] = []  # with something to tell
@@ -111,6 +114,20 @@ class Repeats:
 
     def admit(self, kind: Kind, now: float, connection: object = None) -> bool:
         """Whether a line of this kind is to be written; otherwise it has been counted."""
+        if self._inside:
+            return True
+        with self._alone():
+            return self._admit(kind, now, connection)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._inside = True
+        try:
+            yield
+        finally:
+            self._inside = False
+
+    def _admit(self, kind: Kind, now: float, connection: object) -> bool:
         self._end(now - SECONDS)
         second = self._seconds.get(kind)
         if second is None:
@@ -136,14 +153,16 @@ class Repeats:
             return 0.0
         if not self.counting:
             return None
-        begun = next(second.begun for second in self._seconds.values() if second.count)
+        with self._alone():
+            begun = next(second.begun for second in self._seconds.values() if second.count)
         return max(0.0, begun + SECONDS - now)
 
     def take(self, now: float, *, everything: bool = False) -> list[tuple[Kind, dict[str, Any]]]:
         """What is to be told, as the facts of events; ``everything``: also before it is over."""
-        self._end(now if everything else now - SECONDS)
-        over, self._over = self._over, []
-        return [(kind, dict(_facts(kind, second))) for kind, second in over]
+        with self._alone():
+            self._end(now if everything else now - SECONDS)
+            over, self._over = self._over, []
+            return [(kind, dict(_facts(kind, second))) for kind, second in over]
 
     def _end(self, begun: float) -> None:
         """End the seconds that have begun up to then."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from .. import events
 from ..connection import Connection
-from ..errors import Close, CloseReason, TimeLimitError, TlsError
+from ..errors import Close, CloseReason, ThreadwireError, TimeLimitError, TlsError
 from ..handler import Handler
 from ..limits import OFF, WRITE_PROGRESS
 from ..rules import Rules
@@ -105,12 +105,16 @@ class Clients:
         """A deadline has passed: end it, gently if the loop has it."""
         if reason is not CloseReason.IDLE_TIMEOUT:  # which is nobody's fault
             seconds, what = self._rules.message_timeout, "end of the message"
-            events.peer_fault(connection, TimeLimitError(what, seconds))
+            self.peer_fault(connection, TimeLimitError(what, seconds))
         if not connection._here:
             connection.abort(reason)  # which wakes its thread
             return
         connection.end_reading(reason, stop=True)
         self.settle(connection)
+
+    def peer_fault(self, connection: Connection, error: ThreadwireError) -> None:
+        """Tell the log of it; what then becomes of the connection is the caller's affair."""
+        self._handler.peer_fault(connection, error)
 
     def _blame(self, connection: Connection, error: BaseException) -> None:
         """Close it at once: its framing, a user's, has raised ``error`` when it should not."""
@@ -150,7 +154,8 @@ class Clients:
         self.replies, self.repliers, self.batched, self.dirty = [], [], [], []
         for connection in busy:
             n = repliers.index(connection)
-            connection.pending().append(replies.pop(n)[1])
+            # What is no bytes has been counted: as this has been, when it was made.
+            connection.pending().append(memoryview(replies.pop(n)[1]))
             dirty.append(repliers.pop(n))
         try:
             for connection in batched:
@@ -241,7 +246,7 @@ class Clients:
         failure = None if connection._tls is None else connection._tls.failure
         if failure is not None and connection._violation is None:
             connection._violation = failure
-            events.peer_fault(connection, failure)
+            self.peer_fault(connection, failure)
         connection.end_reading(CloseReason.TLS_ERROR, stop=True)
         connection.note_end(CloseReason.TLS_ERROR)
         self.dirty.append(connection)

@@ -34,15 +34,11 @@ _EPISODE = 10.0  # seconds without a client that waits for a thread, after which
 
 
 def left(connection: Connection, messages: Iterator[bytes]) -> Iterator[bytes]:
-    """What is left of ``messages``; if they were counted when they came, they are no more.
+    """What is left of ``messages``, to be counted when each is taken.
 
-    A list's messages are counted all at once, others when each is decoded.
+    Of a list those that were handled have been counted; others are counted when decoded.
     """
-    uncounted = length_hint(messages)
-    if not uncounted:
-        return messages
-    connection.messages_received -= uncounted
-    return counting(connection, messages)
+    return counting(connection, messages) if length_hint(messages) else messages
 
 
 def counting(connection: Connection, messages: Iterable[bytes]) -> Iterator[bytes]:

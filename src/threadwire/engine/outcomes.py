@@ -49,8 +49,8 @@ def each_part(reply: object) -> Iterator[bytes]:
     """The single replies in what a handler returned, other than bytes, as bytes.
 
     Nothing of the user's runs before the first is asked for. What goes wrong is raised
-    then; closing this closes what it iterates. The time that the parts take is counted, all
-    together, unless they were there already.
+    then; from then on closing this closes what it iterates. The time that the parts take is
+    counted, all together, unless they were there already.
     """
     with closing(as_parts(reply)) as parts:
         if isinstance(reply, _TIMED_OR_READY):
@@ -106,7 +106,7 @@ def explain(connection: Connection, handler: Handler, error: BaseException) -> C
     if isinstance(error, Close):
         return CloseReason.HANDLER_CLOSED
     if isinstance(error, FramingError | TlsError) and error is connection.violation:
-        events.peer_fault(connection, error)
+        handler.peer_fault(connection, error)
         return reason_of(error)
     if isinstance(error, ConnectionClosed) and error.connection is connection:
         # Nobody is left to talk to: the ordinary way for a session to end.

@@ -57,10 +57,10 @@ def serve_alone(
     A call that takes at most ``quick`` seconds is a quick one. ``crowded``: whether others
     wait for a thread; then the client goes back at once. Raises nothing.
     """
+    connection.busy_since = 0.0
     try:
         connection.flush()
         first()
-        connection.busy_since = 0.0
         return _converse(connection, handler, quick, crowded)
     except BaseException as error:  # noqa: BLE001 - as above
         return _ended_by(connection, handler, error)
@@ -71,8 +71,9 @@ def answer(connection: Connection, handler: Handler, message: bytes) -> None:
     connection.active_at = connection.busy_since = begun = time.monotonic()
     sent = connection.bytes_sent
     tally = tally_here() or NOBODYS_TALLY
-    send_answer(connection, timed(tally, handler.call, message, connection))
-    connection.busy_since = 0.0
+    reply = timed(tally, handler.call, message, connection)
+    connection.busy_since = 0.0  # a peer that does not read does not make the handler a slow one
+    send_answer(connection, reply)
     if events.logger.isEnabledFor(logging.DEBUG):
         seconds = time.monotonic() - begun
         events.message(connection, len(message), connection.bytes_sent - sent, seconds)
@@ -84,7 +85,12 @@ def send_answer(connection: Connection, reply: object) -> None:
         connection.send_reply(reply)
     elif reply is not None:
         with closing(each_part(reply)) as parts:
-            for part in parts:
+            while True:
+                connection.busy_since = time.monotonic()
+                part = next(parts, None)
+                connection.busy_since = 0.0
+                if part is None:
+                    break
                 connection.send_reply(part)
 
 

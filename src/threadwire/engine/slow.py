@@ -89,6 +89,7 @@ class SlowCalls:
         """``slow`` may have changed."""
         if self._next is not None:
             self._next.cancel()
+        self._round = []
         self._arm()
 
     def _arm(self) -> None:

@@ -169,7 +169,10 @@ class SpareThreads:
         """How long the handlers took that were called on these threads."""
         with self._lock:
             tallies, seconds = list(self._tallies), self._ended
-        return sum((Histogram(*tally.read()) for tally in tallies), seconds)
+        if not tallies:
+            return seconds
+        counts, sums = zip(*(tally.read() for tally in tallies), strict=True)
+        return seconds + Histogram(tuple(map(sum, zip(*counts, strict=True))), sum(sums))
 
     def _work(self, mailbox: queue.SimpleQueue[Job | None]) -> None:
         tally = _here.tally = Tally()

@@ -31,9 +31,11 @@ def start_tls(connection: Connection, rules: Rules) -> TlsInfo:
         raise connection._closed_error()
     if not receiving.acquire(blocking=False):
         raise UsageError("start_tls() while another thread receives")
+    connection.busy_since = 0.0  # it waits for its peer
     try:
         return _start(connection, rules, rules.tls)
     finally:
+        connection.busy_since = time.monotonic()
         receiving.release()
 
 

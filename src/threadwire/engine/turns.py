@@ -159,7 +159,6 @@ class Turns:
             self._clients.fail(connection, error)
             return True
         connection.bytes_received += len(data)
-        connection.messages_received += len(messages)
         connection.active_at = self.began
         self._clients.batched.append(connection)
         rest = iter(messages)
@@ -171,7 +170,11 @@ class Turns:
             reply = odd and each_part(odd[0])
             baton.leave()
         except BaseException as error:  # noqa: BLE001 - as above
+            connection.messages_received += len(messages) - length_hint(rest)
+            if reply is not None and reply is not _NOTHING_YET:
+                reply = Resumed(None, reply)
             return self._stumbled(baton, connection, reply, error, left(connection, rest))
+        connection.messages_received += len(messages) - length_hint(rest)
         if reply is None and not length_hint(rest) and not codec.unread:
             return True
         self._clients.dirty.append(connection)

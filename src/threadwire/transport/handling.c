@@ -13,13 +13,14 @@ the lists meanwhile, which their own locks allow. */
 
 #include "buckets.h"
 
-#define GROUP 8       /* brief calls that are timed together */
+#define GROUP 8        /* brief calls that are timed together */
 #define BRIEF 20000ULL /* nanoseconds that a group of them takes at most */
 
 typedef struct {
     PyObject_HEAD
     Buckets buckets;
-    uint64_t usual; /* what one of the last group took; 0: they are timed one by one */
+    uint64_t usual;       /* what one of the last group took */
+    unsigned brief_calls; /* in a row, up to GROUP; from then on they are timed together */
 } Tally;
 
 static void Tally_dealloc(PyObject *op) {
@@ -68,19 +69,22 @@ PyObject *timed(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t c
 }
 
 /* What a group of calls took. Where they are brief, the clock would cost a tenth of the whole if
-   it was looked at for each. Then each is taken to have been like the others, which is wrong by
-   BRIEF at most; but if the group was not brief after all, it is one of them that was not. */
-static void add_group(Tally *self, Py_ssize_t calls, uint64_t duration) {
-    uint64_t others = self->usual * (uint64_t)(calls - 1);
-    if (calls == 1 || duration > BRIEF) {
-        if (calls > 1)
-            add_duration(&self->buckets, (uint64_t)calls - 1, self->usual);
-        duration -= others < duration ? others : duration;
+   it was looked at for each. So after some brief ones in a row they are timed together, and each
+   is taken to have been like the others, which is wrong by BRIEF at most. If a group was not brief
+   after all, one of them is taken not to have been, and the next are timed one by one. */
+static void add_group(Tally *self, unsigned calls, uint64_t duration) {
+    if (calls == 1) {
         add_duration(&self->buckets, 1, duration);
-        self->usual = duration < BRIEF / GROUP ? duration + 1 : 0;
+        self->usual = duration;
+        self->brief_calls = duration < BRIEF / GROUP ? self->brief_calls + 1 : 0;
+    } else if (duration <= BRIEF) {
+        self->usual = duration / calls;
+        add_duration(&self->buckets, calls, self->usual);
     } else {
-        self->usual = duration / (uint64_t)calls + 1;
-        add_duration(&self->buckets, (uint64_t)calls, self->usual - 1);
+        uint64_t others = self->usual * (calls - 1);
+        add_duration(&self->buckets, calls - 1, self->usual);
+        add_duration(&self->buckets, 1, duration - (others < duration ? others : duration));
+        self->brief_calls = 0;
     }
 }
 
@@ -98,7 +102,7 @@ PyObject *call_each(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize
         return NULL;
     }
     PyObject *odd = NULL;
-    Py_ssize_t calls = 0; /* of the group */
+    unsigned calls = 0; /* of the group */
     bool good = true;
     uint64_t begun = nanoseconds();
     while (good && odd == NULL && room >= 0 && PyList_GET_SIZE(place) > 0) {
@@ -109,7 +113,7 @@ PyObject *call_each(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize
         }
         PyObject *reply = PyObject_CallOneArg(function, message);
         Py_DECREF(message);
-        if (++calls == (tally->usual ? GROUP : 1)) {
+        if (++calls == (tally->brief_calls < GROUP ? 1 : GROUP)) {
             uint64_t now = nanoseconds();
             add_group(tally, calls, now - begun);
             begun = now;

@@ -26,12 +26,13 @@ _BRIEF = 20e-6  # seconds that a group of them takes at most
 class Tally:
     """Counts durations; added to by one thread, read by any."""
 
-    __slots__ = ("_counts", "_total", "usual")
+    __slots__ = ("_brief_calls", "_counts", "_total", "_usual")
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BOUNDS) + 1)
         self._total = 0  # nanoseconds
-        self.usual = 0.0  # what one of the last group took; 0.0: they are timed one by one
+        self._usual = 0.0  # seconds that one of the last group took
+        self._brief_calls = 0  # in a row, up to _GROUP; from then on they are timed together
 
     def add(self, seconds: float, /) -> None:
         """Count one of so many seconds."""
@@ -41,17 +42,26 @@ class Tally:
         """Count calls that were timed together.
 
         Where they are brief, the clock would cost a good part of the whole if it was looked at
-        for each. Then each is taken to have been like the others, which is wrong by ``_BRIEF``
-        at most; but if the group was not brief after all, it is one of them that was not.
+        for each. So after some brief ones in a row they are timed together, and each is taken to
+        have been like the others, which is wrong by ``_BRIEF`` at most. If a group was not brief
+        after all, one of them is taken not to have been, and the next are timed one by one.
         """
-        if calls == 1 or seconds > _BRIEF:
-            self._add_many(calls - 1, self.usual)
-            seconds = max(0.0, seconds - self.usual * (calls - 1))
+        if calls == 1:
             self.add(seconds)
-            self.usual = seconds if seconds < _BRIEF / _GROUP else 0.0
+            self._usual = seconds
+            self._brief_calls = self._brief_calls + 1 if seconds < _BRIEF / _GROUP else 0
+        elif seconds <= _BRIEF:
+            self._usual = seconds / calls
+            self._add_many(calls, self._usual)
         else:
-            self.usual = seconds / calls
-            self._add_many(calls, self.usual)
+            self._add_many(calls - 1, self._usual)
+            self.add(seconds - self._usual * (calls - 1))
+            self._brief_calls = 0
+
+    @property
+    def group(self) -> int:
+        """How many calls are to be timed together now."""
+        return 1 if self._brief_calls < _GROUP else _GROUP
 
     def _add_many(self, times: int, seconds: float) -> None:
         nanoseconds = int(seconds * 1e9 + 0.5)
@@ -93,7 +103,7 @@ def call_each(
         for message in messages:
             calls += 1
             reply = function(message)
-            if calls >= _GROUP or not tally.usual:
+            if calls >= tally.group:
                 ended = now()
                 tally.add_group(calls, ended - begun)
                 calls, begun = 0, ended
