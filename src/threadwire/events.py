@@ -151,15 +151,27 @@ def closed(connection: Connection, seconds: float) -> None:
     )
 
 
-def peer_fault(connection: Connection, error: Exception) -> None:
-    emit(
-        logging.WARNING,
-        "peer-fault",
-        connection=connection.id,
-        peer=connection.peer,
-        error=type(error).__name__,
-        detail=error,
-    )
+def peer_fault(connection: Connection, error: Exception, beside: str = "") -> None:
+    """``beside``: which server's it is, if one beside the service, where it is no cause to warn."""
+    if beside:
+        emit(
+            logging.DEBUG,
+            "peer-fault",
+            server=beside,
+            connection=connection.id,
+            peer=connection.peer,
+            error=type(error).__name__,
+            detail=error,
+        )
+    else:
+        emit(
+            logging.WARNING,
+            "peer-fault",
+            connection=connection.id,
+            peer=connection.peer,
+            error=type(error).__name__,
+            detail=error,
+        )
 
 
 def handler_failed(connection: Connection, handler: str, error: BaseException) -> None:
@@ -296,8 +308,12 @@ def signalled(signal: str, then: str) -> None:
     emit(logging.INFO, "signal", signal=signal, then=then)
 
 
-def draining(connections: int, seconds: float) -> None:
-    emit(logging.INFO, "draining", connections=connections, drain_timeout=seconds)
+def draining(connections: int, seconds: float | None) -> None:
+    """``seconds``: until those left are cut, or waited for no longer; ``None``: neither."""
+    if seconds is None:
+        emit(logging.INFO, "draining", connections=connections)
+    else:
+        emit(logging.INFO, "draining", connections=connections, drain_timeout=seconds)
 
 
 def cut(cut: Cut) -> None:

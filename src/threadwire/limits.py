@@ -14,6 +14,7 @@ __all__ = [
     "ACCEPT_PAUSE",
     "ACCEPT_RATE",
     "ADMIN_DESCRIPTORS",
+    "ADMIN_TLS_DESCRIPTORS",
     "ANSWER_TIMEOUT",
     "BACKLOG",
     "CLIENT_TIMEOUT",
@@ -439,6 +440,7 @@ LIMITS: dict[str, Limit] = {
 
 DESCRIPTOR_RESERVE = 64  # listeners, logs, the handler's own files and sockets
 ADMIN_DESCRIPTORS = 80  # the admin endpoint's connections, and what serves them
+ADMIN_TLS_DESCRIPTORS = 272  # the same over TLS, with those that are at their handshake
 
 
 def clients_for(descriptors: float) -> float:

@@ -169,7 +169,7 @@ class Server:
         with self._changed:
             self._leaving = True
             open_connections = list(self._reception.connections.values())
-        events.draining(len(open_connections), seconds)
+        events.draining(len(open_connections), seconds or None)
         for connection in open_connections:
             connection.drain()
         with self._changed:

@@ -375,6 +375,8 @@ def test_draining_ends_clients_and_lets_no_new_ones_in_until_it_resumes(
         late.socket.settimeout(PATIENCE)
         assert late.hear_line() == b"ba\n"
     assert [told["action"] for told in events.named("admin-action")] == ["drain", "drain", "resume"]
+    told = [list(fields) for fields in events.named("draining")]
+    assert told == [["connections"]] * 2, "nobody is cut, so there is no deadline"
 
 
 def test_suspending_keeps_clients_and_lets_no_new_ones_in(

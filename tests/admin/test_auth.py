@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import logging
 import os
 import socket
+import threading
 from http.client import HTTPSConnection
 from pathlib import Path
 
@@ -14,13 +16,15 @@ import pytest
 import threadwire
 from threadwire import UsageError
 from threadwire.admin import Admin
+from threadwire.admin.admin import MAX_CONNECTIONS
 from threadwire.admin.auth import FixedToken, Guard, Token, TokenFile, is_local
 from threadwire.admin.http import HttpError, Request
 
 from ..conftest import Events, Serving
-from ..support import PATIENCE, reverse
+from ..support import PATIENCE, eventually, reverse
 from ..tls_support import certificate, client_side
 from .conftest import Administering
+from .support import Events as Stream
 from .support import ask, ask_on
 
 TOKEN = "a-token-of-visible-characters"
@@ -131,6 +135,27 @@ def test_a_file_that_is_not_there_or_is_none_is_refused(tmp_path: Path) -> None:
         TokenFile("/dev/null")
     with pytest.raises(UsageError, match="must be the path"):
         TokenFile(7)  # type: ignore[arg-type]
+
+
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    problems: list[str] = []
+
+    def look() -> None:
+        try:
+            TokenFile(pipe)
+        except UsageError as error:
+            problems.append(str(error))
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    looking.join(PATIENCE)
+    if looking.is_alive():  # it waits for this
+        pipe.write_bytes(b"")
+        looking.join()
+        raise AssertionError("it waited for somebody to write")
+    assert problems == [f"token_file {pipe} is no regular file"]
 
 
 def token_file(directory: Path, content: str = TOKEN + "\n", mode: int = 0o600) -> Path:
@@ -332,6 +357,20 @@ def test_with_a_token_only_the_page_and_the_probes_are_open(
     assert ask(admin, "/nowhere", headers=bearer).status == 404
 
 
+def test_a_stream_does_not_outlive_its_token(
+    serving: Serving, administering: Administering, events: Events, tmp_path: Path
+) -> None:
+    admin = administering(serving(reverse), token_file=str(token_file(tmp_path)))
+    with Stream(admin, {"Authorization": f"Bearer {TOKEN}"}) as stream:
+        assert stream.document()
+        assert stream.document(), "as long as it is the one"
+        token_file(tmp_path, "another")
+        assert any(not stream.fields() for _ in range(int(PATIENCE))), "it goes on"
+    with Stream(admin, {"Authorization": "Bearer another"}) as stream:
+        assert stream.document()
+    assert not events.named("admin-wrong-token"), "it was none"
+
+
 def test_a_token_that_others_on_the_way_can_read_is_warned_of(
     serving: Serving, administering: Administering, events: Events
 ) -> None:
@@ -343,15 +382,19 @@ def test_a_token_that_others_on_the_way_can_read_is_warned_of(
     assert "in the clear" in warning["problem"]
 
 
-def test_tls_is_spoken_at_a_tls_address(
-    serving: Serving, administering: Administering, events: Events, tmp_path: Path
-) -> None:
+@pytest.fixture
+def tls_files(tmp_path: Path) -> dict[str, str]:
+    """The options that name a certificate's files."""
     leaf, cert, key = certificate(), tmp_path / "cert.pem", tmp_path / "key.pem"
     leaf.cert_chain_pems[0].write_to_path(cert)
     leaf.private_key_pem.write_to_path(key)
-    admin = administering(
-        serving(reverse), "tls://0.0.0.0:0", token=TOKEN, tls_cert=str(cert), tls_key=str(key)
-    )
+    return {"tls_cert": str(cert), "tls_key": str(key)}
+
+
+def test_tls_is_spoken_at_a_tls_address(
+    serving: Serving, administering: Administering, events: Events, tls_files: dict[str, str]
+) -> None:
+    admin = administering(serving(reverse), "tls://0.0.0.0:0", token=TOKEN, **tls_files)
     assert not events.named("admin-token")
     assert admin.url == f"https://0.0.0.0:{admin.address.port}"
     port = admin.address.port
@@ -361,6 +404,43 @@ def test_tls_is_spoken_at_a_tls_address(
         headers = {"Authorization": f"Bearer {TOKEN}"}
         assert ask_on(connection, "/snapshot", headers=headers).status == 200
         assert ask_on(connection, "/snapshot").status == 401
+
+
+def test_those_who_are_silent_at_their_handshakes_leave_room(
+    serving: Serving, administering: Administering, tls_files: dict[str, str]
+) -> None:
+    admin = administering(serving(reverse), "tls://127.0.0.1:0", **tls_files)
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * MAX_CONNECTIONS):
+            silent = stack.enter_context(socket.socket())
+            silent.connect((admin.address.host, admin.address.port))
+        eventually(lambda: admin._server.snapshot().opening > MAX_CONNECTIONS)
+        with contextlib.closing(
+            HTTPSConnection(
+                "localhost", admin.address.port, timeout=PATIENCE, context=client_side()
+            )
+        ) as connection:
+            assert ask_on(connection, "/livez").status == 200
+        own = [thread for thread in threading.enumerate() if "threadwire" in thread.name]
+        assert len(own) < MAX_CONNECTIONS, "they take no threads"
+
+
+def test_a_handshake_that_fails_is_no_warning_of_the_service_s(
+    serving: Serving,
+    administering: Administering,
+    events: Events,
+    tls_files: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "threadwire")
+    admin = administering(serving(reverse), "tls://127.0.0.1:0", **tls_files)
+    with socket.create_connection((admin.address.host, admin.address.port)) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        eventually(lambda: events.named("peer-fault"))
+    (fault,) = events.named("peer-fault")
+    assert (fault["server"], fault["error"]) == ("admin", "TlsError")
+    told = [record for record in caplog.records if "peer-fault" in record.getMessage()]
+    assert [record.levelno for record in told] == [logging.DEBUG]
 
 
 def test_tls_needs_its_files(serving: Serving) -> None:

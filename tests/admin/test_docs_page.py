@@ -11,7 +11,12 @@ import pytest
 
 import threadwire
 from threadwire.admin import Admin, log
-from threadwire.admin.admin import ACCEPT_RATE, MAX_CONNECTIONS
+from threadwire.admin.admin import (
+    ACCEPT_RATE,
+    HANDSHAKE_TIMEOUT,
+    MAX_CONNECTIONS,
+    MAX_TLS_CONNECTIONS,
+)
 from threadwire.admin.document import SCHEMA, SHOWN, changes, document
 from threadwire.admin.http import MAX_BODY, MAX_HEAD, MAX_TARGET, Timeouts
 from threadwire.admin.process import ProcessReader
@@ -90,6 +95,8 @@ def test_the_limits_are_as_the_page_says() -> None:
     text, timeouts = section("What it costs"), Timeouts()
     for said in (
         f"{MAX_CONNECTIONS} at once; further ones wait. When there are {_seats()},",
+        f"| {MAX_TLS_CONNECTIONS} at once, with those at their handshake, which may take "
+        f"{HANDSHAKE_TIMEOUT:g} s",
         f"{MAX_STREAMS} at once; further ones are answered",
         f"| {MAX_RATE:g} a second, and {MAX_PROBE_RATE:g} a second of `/livez` and `/readyz`",
         f"| {ACCEPT_RATE:g} a second; the rest wait |",

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from threadwire.address import parse_address
+from threadwire.admin.admin import MAX_CONNECTIONS, MAX_TLS_CONNECTIONS
 from threadwire.cli.capacity import Capacity, capacity, make_room
 from threadwire.limits import DESCRIPTOR_RESERVE
 
@@ -48,6 +50,23 @@ def test_a_limit_that_is_high_enough_stays(allow: Allow) -> None:
     allow(3000)
     assert make_room(10) == capacity(10) == Capacity(10, 10, 3000)
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 3000
+
+
+@pytest.mark.parametrize(
+    ("address", "most"),
+    [
+        ("tcp://127.0.0.1:9180", MAX_CONNECTIONS),
+        ("tls://127.0.0.1:9180", MAX_TLS_CONNECTIONS),
+    ],
+)
+def test_the_admin_endpoint_has_descriptors_of_its_own(
+    address: str, most: int, allow: Allow
+) -> None:
+    allow(1024)
+    admin = parse_address(address)
+    without = capacity(4000).descriptors
+    assert capacity(4000, admin=admin).descriptors == without + most + 16
+    assert make_room(4000, admin=admin).descriptors == without + most + 16
 
 
 def test_no_more_than_the_hard_limit(allow: Allow) -> None:

@@ -152,6 +152,30 @@ def run_on_a_terminal(*arguments: str, **environment: str) -> tuple[int, str]:
         os.close(ours)
 
 
+def test_it_ends_with_a_terminal_that_is_not_its_own(watching: Watching) -> None:
+    """No signal tells of it: that is for whoever has it as the controlling terminal."""
+    watched = watching()
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "top", watched.url],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    try:
+        os.close(theirs)
+        seen = b""
+        while b"serving" not in seen:
+            seen += os.read(ours, 65536)
+        os.close(ours)
+        assert process.wait(PATIENCE) == 129
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_terminal_that_can_do_nothing_has_the_plain_table(watching: Watching) -> None:
     watched = watching()
     watched.client()

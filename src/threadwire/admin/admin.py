@@ -29,12 +29,15 @@ __all__ = ["Admin"]
 DEFAULT_ADDRESS = "tcp://127.0.0.1:9180"
 
 MAX_CONNECTIONS = 64  # further ones wait in the backlog
+# Over TLS, where those at their handshakes take no thread. So it takes many that are silent to
+# fill it, and then so many places become free within each timeout that the backlog passes soon.
+MAX_TLS_CONNECTIONS = 256
 # Fewer, so that who comes when all are taken is accepted, and one that waits leaves for it.
 _SEATS = 56
 _WRITE_TIMEOUT = 10.0  # seconds for the next 16 KiB: a stream's reader that is stuck is let go
 ACCEPT_RATE = 500.0  # connections a second, so that a flood of them takes little of the processor
 _BACKLOG = 128
-_HANDSHAKE_TIMEOUT = 5.0
+HANDSHAKE_TIMEOUT = 2.0
 _CLOSE_TIMEOUT = 1.0  # seconds that close() lets responses finish
 
 
@@ -80,16 +83,17 @@ class Admin:
         guard = Guard(self._token, frozenset({wanted.host.lower()} - {""}))
         self._routes = Routes(server, self._sampler, guard)
         self._seats = Seats(_SEATS)
+        most = MAX_TLS_CONNECTIONS if wanted.secure else MAX_CONNECTIONS
         options: dict[str, Any] = {"tls_cert": tls_cert, "tls_key": tls_key}
         self._server = Server(
             as_handler(session(self._serve)).aside("admin"),
             wanted,
             framing=Raw(),
-            max_clients=MAX_CONNECTIONS,
-            max_threads=MAX_CONNECTIONS,
+            max_clients=most,
+            max_threads=most,
             accept_rate=ACCEPT_RATE,
             backlog=_BACKLOG,
-            handshake_timeout=_HANDSHAKE_TIMEOUT,
+            handshake_timeout=HANDSHAKE_TIMEOUT,
             write_timeout=_WRITE_TIMEOUT,
             **{name: value for name, value in options.items() if value is not None},
         )

@@ -106,7 +106,7 @@ class TokenFile(Token):
             return self._token
 
     def _read(self) -> bytes:
-        with open(self._path, "rb") as file:
+        with open(self._path, "rb", opener=_open_at_once) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise UsageError(f"token_file {self._path} is no regular file")
@@ -117,6 +117,11 @@ class TokenFile(Token):
             problem = f"its mode {mode} lets others than its owner read the token"
             log.token_problem(self._path, problem)
         return token
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A named pipe would be waited for until somebody writes."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _stamp(found: os.stat_result) -> _Stamp:
@@ -155,6 +160,11 @@ class Guard:
         elif not public:
             self._check_token(self._token, request)
 
+    def still_admits(self, request: Request) -> bool:
+        """Whether the token of one that was let through is the right one yet."""
+        token = self._token
+        return token is None or token.matches(_borne(request))
+
     def _check_site(self, request: Request) -> None:
         """No page of another site may do more than lead here, by a link."""
         origin, host = request.header("origin"), request.header("host")
@@ -184,11 +194,11 @@ class Guard:
         return True
 
     def _check_token(self, token: Token, request: Request) -> None:
-        scheme, _, given = request.header("authorization").partition(" ")
-        if scheme.lower() != "bearer" or not given.strip():
+        given = _borne(request)
+        if not given:
             challenge = 'Bearer realm="threadwire"'
             text = "this needs the header Authorization: Bearer TOKEN"
-        elif not token.matches(given.strip()):
+        elif not token.matches(given):
             self._note_wrong(request)
             challenge = 'Bearer realm="threadwire", error="invalid_token"'
             text = "the token is a wrong one"
@@ -204,6 +214,12 @@ class Guard:
                 return
             count, self._wrong, self._told_at = self._wrong, 0, now
         log.wrong_token(request.peer, count)
+
+
+def _borne(request: Request) -> str:
+    """The token that it bears; empty if it has none."""
+    scheme, _, given = request.header("authorization").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
 
 
 def _without_port(host: str) -> str:

@@ -160,7 +160,8 @@ METRICS: tuple[Declaration, ...] = (
     ),
     Counter(
         "threadwire_connections_accepted",
-        "Clients that were let in; those refused later, after a PROXY header or for max_handshakes, too.",
+        "Clients that were let in; those refused later, after a PROXY header or for "
+        "max_handshakes, too.",
         lambda s: _one(s.accepted),
     ),
     Counter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
@@ -135,14 +136,16 @@ class Routes:
     def _snapshot(self, _request: Request, _: str) -> Response:
         return Response(self._sampler.sample(PERIOD).data + b"\n")
 
-    def _events(self, _request: Request, _: str) -> Response:
+    def _events(self, request: Request, _: str) -> Response:
         if not self._streams.acquire(blocking=False):
             raise HttpError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"{MAX_STREAMS} streams are open, which is as many as there may be",
                 (("Retry-After", "5"),),
             )
-        return Response(_Events(self._sampler, self._streams.release), "text/event-stream")
+        admitted = partial(self._guard.still_admits, request)
+        stream = _Events(self._sampler, admitted, self._streams.release)
+        return Response(stream, "text/event-stream")
 
     # Clients and threads.
 
@@ -225,10 +228,16 @@ class Routes:
 
 
 class _Events:
-    """A stream of samples, a server-sent event each (HTML Standard, section 9.2)."""
+    """A stream of samples, a server-sent event each (HTML Standard, section 9.2).
 
-    def __init__(self, sampler: Sampler, release: Callable[[], object]) -> None:
+    It ends when its reader is ``admitted`` no longer: a stream does not outlive its token.
+    """
+
+    def __init__(
+        self, sampler: Sampler, admitted: Callable[[], bool], release: Callable[[], object]
+    ) -> None:
         self._sampler = sampler
+        self._admitted = admitted
         self._release = release
 
     def parts(self) -> Iterator[bytes]:
@@ -237,7 +246,7 @@ class _Events:
             if sample is None:
                 return
             yield sample.first_event(self._sampler.history())
-            while (sample := next_sample()) is not None:
+            while (sample := next_sample()) is not None and self._admitted():
                 yield sample.event()
 
     def close(self) -> None:

@@ -11,7 +11,8 @@ import math
 import resource
 from typing import NamedTuple
 
-from ..limits import ADMIN_DESCRIPTORS, DESCRIPTOR_RESERVE, clients_for
+from ..address import Address
+from ..limits import ADMIN_DESCRIPTORS, ADMIN_TLS_DESCRIPTORS, DESCRIPTOR_RESERVE, clients_for
 
 __all__ = ["Capacity", "capacity", "make_room"]
 
@@ -24,21 +25,21 @@ class Capacity(NamedTuple):
     descriptors: float  # the soft limit; OFF if there is none
 
 
-def capacity(wanted: int, *, admin: bool = False) -> Capacity:
+def capacity(wanted: int, *, admin: Address | None = None) -> Capacity:
     """What :func:`make_room` would come to, as far as can be seen."""
     soft, hard = _limits()
-    others = ADMIN_DESCRIPTORS if admin else 0
+    others = _for_admin(admin)
     return _capacity(wanted, max(soft, min(wanted + DESCRIPTOR_RESERVE + others, hard)), others)
 
 
-def make_room(wanted: int, *, admin: bool = False) -> Capacity:
+def make_room(wanted: int, *, admin: Address | None = None) -> Capacity:
     """Raise the limit of descriptors as far as ``wanted`` clients need it and the system lets us.
 
-    For the whole process, and for those that it starts later. ``admin``: whether there is an
-    admin endpoint, which has descriptors of its own.
+    For the whole process, and for those that it starts later. ``admin``: the address
+    of the admin endpoint, if there is one, which has descriptors of its own.
     """
     soft, hard = _limits()
-    others = ADMIN_DESCRIPTORS if admin else 0
+    others = _for_admin(admin)
     if (needed := min(wanted + DESCRIPTOR_RESERVE + others, hard)) > soft:
         # Refused where the hard limit is above what the kernel has for any process.
         with contextlib.suppress(ValueError, OSError):
@@ -47,6 +48,12 @@ def make_room(wanted: int, *, admin: bool = False) -> Capacity:
                 (int(needed), resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
             )
     return _capacity(wanted, _limits()[0], others)
+
+
+def _for_admin(address: Address | None) -> int:
+    if address is None:
+        return 0
+    return ADMIN_TLS_DESCRIPTORS if address.secure else ADMIN_DESCRIPTORS
 
 
 def _capacity(wanted: int, descriptors: float, others: int) -> Capacity:

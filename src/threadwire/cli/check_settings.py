@@ -89,7 +89,7 @@ def _value(setting: Setting, configuration: Configuration) -> Any:
         return framing_of(configuration)
     value = configuration[setting.name]
     if setting.name == "max_clients" and not configuration.is_given(setting.name):
-        return capacity(value, admin=configuration["admin"] is not None).max_clients
+        return capacity(value, admin=configuration["admin"]).max_clients
     return value
 
 

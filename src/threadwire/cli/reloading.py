@@ -39,8 +39,7 @@ class Reloader:
                 changes = {name: wanted[name] for name in now if name in CHANGEABLE}
                 room = None
                 if "max_clients" in now:
-                    admin = self._first["admin"] is not None
-                    room = make_room(wanted["max_clients"], admin=admin)
+                    room = make_room(wanted["max_clients"], admin=self._first["admin"])
                 if room is not None:
                     changes["max_clients"] = room.max_clients
                 self._server.reconfigure(**changes)

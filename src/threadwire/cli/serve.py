@@ -99,7 +99,7 @@ def serve(ctx: click.Context, /, config: str | None, verbose: int, quiet: int, *
         log_format,
         on_one_core() if configuration["pin"] else None,
     )
-    room = make_room(configuration["max_clients"], admin=configuration["admin"] is not None)
+    room = make_room(configuration["max_clients"], admin=configuration["admin"])
 
     def when_listening(server: Server) -> None:
         _tell_capacity(room, asked=configuration.is_given("max_clients"))

@@ -151,9 +151,12 @@ def _watch(endpoint: Endpoint, view: View) -> int:
             "the live view needs textual: pip install 'threadwire[top]'; "
             "--once and --json do without"
         ) from error
+    from ..top.terminal import end_with_terminal
+
     app = TopApp(endpoint, view)
     try:
         app.feed.open()
+        end_with_terminal(stream.fileno() for stream in (sys.stdin, sys.stdout, sys.stderr))
         app.run()
     finally:
         app.feed.close()

@@ -291,7 +291,7 @@ class Openings:
             self._fail(connection, error, CloseReason.HANDSHAKE_TIMEOUT)
 
     def _fail(self, connection: Connection, error: ThreadwireError, reason: CloseReason) -> None:
-        events.peer_fault(connection, error)
+        self._clients.peer_fault(connection, error)
         self._end(connection, reason)
 
     def _refuse(self, connection: Connection, reason: CloseReason) -> None:
