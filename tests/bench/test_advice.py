@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,33 @@ def test_a_stall_is_named() -> None:
     assert "had to wait before they could be sent" in words(
         result(plan={"rate": 100.0}, latency=stall.latency, service=stall.service)
     )
+
+
+def test_the_generators_own_pause_is_not_blamed_on_the_service() -> None:
+    stall = stalled()
+    mostly = Generator(behind=0.9, behind_max=1.0)
+    given: dict[str, Any] = {"plan": {"rate": 100.0}, "latency": stall.latency}
+    assert "had to wait" not in words(result(generator=mostly, service=stall.service, **given))
+    now_and_then = Generator(behind_max=0.3, own_above=99.0)
+    assert advice(result(generator=now_and_then)) == [
+        "The load generator itself was late by up to 300 ms: latencies above p99 are its own, "
+        "and not the service's."
+    ]
+
+
+def test_connecting_is_no_wait_for_a_connection() -> None:
+    given: dict[str, Any] = {
+        "latency": histogram([0.003] * 1000),
+        "service": histogram([0.001] * 1000),
+    }
+    plan = {"rate": 100.0, "connect_each": True}
+    assert "had to wait" in words(result(plan=plan, **given))
+    assert "had to wait" not in words(result(plan=plan, connect=histogram([0.002]), **given))
+
+
+def test_lost_requests_are_told_of() -> None:
+    assert words(result(lost=histogram([2.0] * 1200))).startswith("1,200 requests got no reply. ")
+    assert words(result(lost=histogram([2.0]))).startswith("1 request got no reply. ")
 
 
 @pytest.mark.parametrize("kind", sorted(advising._BY_ERROR))

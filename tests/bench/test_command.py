@@ -24,12 +24,14 @@ from click.testing import CliRunner
 import threadwire
 from threadwire.bench.plan import Plan
 from threadwire.bench.results import Result
+from threadwire.bench.saving import json_of
 from threadwire.cli import command as main_command
 from threadwire.cli.bench import bench
 from threadwire.cli.bench_options import make_plan
 
 from ..conftest import Serving
 from ..support import COMMAND, PATIENCE, reverse, run
+from .samples import result
 
 # Enough to be measured, and no more: a test is not a benchmark.
 SHORT = ["--clients", "2", "--warmup", "0s", "--requests", "200", "-q"]
@@ -115,6 +117,60 @@ def test_a_run_is_not_lost_when_it_cannot_be_written_or_shown(url: str, tmp_path
         ).returncode
     assert code == 1
     assert json.loads(saved.read_text())["messages"] == 200
+
+
+def test_a_saved_result_that_is_damaged_is_refused_before_the_load(
+    nowhere: str, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.json"
+    told = result(errors={"closed": 1}).to_json()
+    told["intervals"][0]["seconds"] = "x"
+    damaged.write_text(json.dumps(told))
+    done = run("bench", nowhere, *SHORT, "--compare", str(damaged))
+    assert done.returncode == 2, "and not 3"
+    assert done.stderr == (
+        f"threadwire: {damaged}: not a saved result: not a result of threadwire bench: "
+        "ValueError(\"'x' is not a number\")\n"
+    )
+
+
+def test_bytes_that_are_no_text_lose_no_run(url: str, tmp_path: Path) -> None:
+    saved, report = tmp_path / "a.json", tmp_path / "report.html"
+    earlier = os.path.join(os.fsencode(tmp_path), b"\xff.json")
+    Path(os.fsdecode(earlier)).write_text(json_of(result()))
+    options = [os.fsencode(word) for word in (*COMMAND, "bench", url, *SHORT, "--expect")]
+    options += [b"regex:[^\xff]*", b"--compare", earlier]
+    options += [os.fsencode(word) for word in ("--save", str(saved), "--html", str(report))]
+    done = subprocess.run(options, capture_output=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(saved.read_text())["plan"]["expect"] == "regex:[^\\xff]*"
+    assert "right reply: regex:[^\\xff]*" in done.stdout.decode()
+    assert "udcff.json" in report.read_text()
+    assert run("bench", url, *SHORT, "--compare", str(saved)).returncode == 0
+
+
+PASSES_ON = "def passed_on(message, reply):\n    raise ValueError(reply.decode())\n"
+
+
+def test_what_the_service_says_is_not_obeyed(serving: Serving, tmp_path: Path) -> None:
+    (tmp_path / "passing.py").write_text(PASSES_ON)
+    evil = serving(lambda message: b"\x1b]0;owned\x07\x1b[2J" + b"x" * 5000)
+    options = ["--expect", "passing:passed_on", "--save", "saved.json", "--html", "report.html"]
+    done = subprocess.run(
+        [*COMMAND, "bench", str(evil.address), *SHORT, *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "\\x1b]0;owned\\x07\\x1b[2Jxxx" in "".join(done.stdout.split())
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", done.stdout + done.stderr)
+    told = json.loads((tmp_path / "saved.json").read_text())["errors"]["wrong-reply"]["example"]
+    assert told.isprintable()
+    assert len(told) <= 1001
+    assert "\x1b" not in (tmp_path / "report.html").read_text()
 
 
 def test_an_encoding_without_bars_loses_no_figures(url: str) -> None:
@@ -222,6 +278,9 @@ def test_a_name_that_nobody_has() -> None:
         (["--framing", "morse"], "framing 'morse' is not known"),
         (["--compare", "/none.json"], "/none.json: no such file or directory"),
         (["--save", "/none/x.json"], "there is no directory '/none'"),
+        (["--save", ""], "'' is not the name of a file"),
+        (["--html", ""], "'' is not the name of a file"),
+        (["--fail-if", "errors.timeouts>0"], "did you mean 'errors.timeout'?"),
         (["--html", "/"], "is a directory; a file is wanted"),
         (["--connect-each", "--pipeline", "2"], "pipeline is for connections that stay"),
         (["--no-verify"], "what is about TLS is for tls://"),
@@ -435,6 +494,17 @@ def test_an_interrupt_ends_with_what_there_is(
     told: dict[str, Any] = json.loads(saved.read_text())
     assert told["interrupted"] is True
     assert told["messages"] > 0
+
+
+def test_a_signal_to_terminate_leaves_the_terminal_as_it_was(url: str) -> None:
+    with terminal(url, "--duration", "1h", "--warmup", "0s") as it:
+        it.until(b"p50")
+        assert b"\x1b[?25l" in it.screen, "the cursor is hidden"
+        it.process.send_signal(signal.SIGTERM)
+        code, output = it.end()
+    assert (code, output) == (143, "")
+    assert it.screen.rfind(b"\x1b[?25h") > it.screen.rfind(b"\x1b[?25l")
+    assert b"Traceback" not in it.screen
 
 
 def test_importing_the_command_loads_no_part_of_a_run() -> None:

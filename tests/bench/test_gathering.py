@@ -77,6 +77,30 @@ def test_what_comes_before_and_after_does_not_count_for_the_rate() -> None:
     assert sum(interval.messages for interval in result.intervals) == 1
 
 
+def test_lost_requests_are_in_the_latency_and_not_in_the_rate() -> None:
+    some = snapshot(1, [])
+    some.lost.record(2.0, 3)
+    late = snapshot(1, [], phase="finishing")
+    late.lost.record(3.0)
+    before = snapshot(0, [], phase="warmup")
+    before.lost.record(9.0)
+    words: list[Snapshot | Done] = [before, snapshot(0, [0.1] * 4), some, late, Done(1.0, 0.1)]
+    said = [(0, word) for word in words]
+    result = gathered(Plan(url=URL, rate=10.0), *said).result(interrupted=False)
+    assert (result.messages, result.messages_per_second) == (4, 4.0)
+    assert (result.lost.count, result.latency.count, result.service.count) == (4, 8, 4)
+    assert (result.latency.max, result.service.max) == (3.0, 0.1)
+    assert result.latency.percentile(75) == pytest.approx(2.0, rel=0.01)
+    assert [(one.messages, one.max) for one in result.intervals] == [(4, 0.1), (0, 2.0)]
+
+
+def test_a_process_that_does_not_tell_the_end_has_measured_so_long_as_it_said() -> None:
+    said = [(0, snapshot(tick, [0.1] * 5)) for tick in range(4)]
+    result = gathered(Plan(url=URL), *said).result(interrupted=True)
+    assert (result.messages, result.seconds, result.messages_per_second) == (20, 1.0, 20.0)
+    assert len(result.intervals) == 4
+
+
 def test_intervals_in_which_nothing_came_are_told() -> None:
     result = gathered(
         Plan(url=URL), (0, snapshot(0, [0.1])), (0, snapshot(3, [0.1])), (0, Done(1.0, 0.1))
@@ -118,6 +142,22 @@ def test_a_generator_that_is_late_says_so(latency: float, behind: float, saturat
     assert result.saturated == saturated
     assert result.generator.behind_max == behind
     assert ("after they were due" in result.generator.why) == saturated
+
+
+@pytest.mark.parametrize(
+    ("behind", "own_above"),
+    [([0.0] * 1000, None), ([0.0] * 995 + [0.09] * 5, 99.0), ([0.0] * 1999 + [0.06], 99.9)],
+)
+def test_a_generator_that_was_late_now_and_then_says_from_where_on(
+    behind: list[float], own_above: float | None
+) -> None:
+    noted = snapshot(0, [0.001] * (len(behind) - 5) + [0.1] * 5)
+    noted.behind.record_many(behind)
+    result = gathered(Plan(url=URL, rate=10.0), (0, noted), (0, Done(1.0, 0.1))).result(
+        interrupted=False
+    )
+    assert not result.saturated
+    assert result.generator.own_above == own_above
 
 
 def test_how_it_goes() -> None:

@@ -118,6 +118,10 @@ def test_an_empty_one_is_all_zero() -> None:
     assert (histogram.count, histogram.min, histogram.max) == (0, 0, 0)
     assert (histogram.mean, histogram.stdev, histogram.percentile(99)) == (0, 0, 0)
     assert histogram.buckets() == []
+    told = histogram.to_json()
+    assert (told.pop("count"), told.pop("buckets")) == (0, [])
+    assert {"mean", "min", "max", "p50", "p99.99"} <= set(told)
+    assert set(told.values()) == {None}, "and none of it is said to be that quick"
     assert Histogram.from_json(histogram.to_json()) == histogram
     histogram.record_many([])
     assert histogram.count == 0

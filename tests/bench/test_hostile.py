@@ -175,6 +175,22 @@ def test_one_that_answers_wrongly_now_and_then() -> None:
     assert result.connects == 0, "the connection is as good as before"
 
 
+def test_one_that_falls_silent_owes_all_that_it_was_asked_since() -> None:
+    def script(connected: socket.socket) -> None:
+        for line in lines_of(connected):
+            connected.sendall(line + b"\n")
+            break
+        read_to_the_end(connected)
+
+    with scripted(script) as service:
+        result = bench(service.url, clients=1, pipeline=3, timeout=0.2, duration=1.0)
+    assert result.messages > 0
+    # Two of the first three, and the one that followed the answer; the last may have got none.
+    assert result.error_count - 3 * result.messages in (0, 3)
+    assert result.lost.count == result.error_count
+    assert set(result.errors) <= {"timeout", "unanswered"}
+
+
 @in_every_way
 @pytest.mark.parametrize("expect", [Echo(), AnyReply()], ids=str)
 def test_one_that_answers_too_much(options: dict[str, Any], expect: Any) -> None:
@@ -334,8 +350,10 @@ def test_an_overloaded_service_is_shown_as_it_is() -> None:
     assert result.latency.max > 0.15
     # Whatever was sent had waited no longer than it may, and then for its reply.
     assert result.latency.max <= 0.2 + result.service.max + 0.3
+    assert result.latency.percentile(90) > 0.15, "though nine in ten were never sent"
     assert result.service.percentile(50) < 0.1
-    counted = result.latency.count + result.error_count
+    assert result.lost.count == result.error_count
+    counted = result.latency.count
     assert counted == pytest.approx(500, abs=2), "whatever was due is answered or told of"
 
 

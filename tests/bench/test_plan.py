@@ -43,6 +43,23 @@ def test_without_a_duration_nobody_knows_how_long_it_takes() -> None:
     assert Plan(url=URL, duration=None, requests=5).seconds is None
 
 
+@pytest.mark.parametrize(
+    ("requests", "clients", "pipeline", "processes"),
+    [(100, 8, 4, 2), (32, 8, 4, 2), (31, 7, 4, 2), (5, 1, 4, 1), (3, 1, 3, 1)],
+)
+def test_no_more_can_be_on_their_way_than_are_asked_for(
+    requests: int, clients: int, pipeline: int, processes: int
+) -> None:
+    plan = Plan(url=URL, requests=requests, clients=8, pipeline=4, processes=2)
+    assert (plan.clients, plan.pipeline, plan.processes) == (clients, pipeline, processes)
+
+
+def test_a_rate_is_for_so_many_processes() -> None:
+    Plan(url=URL, rate=2e6, processes=2)
+    with pytest.raises(threadwire.UsageError, match="1,000,000 messages a second for each"):
+        Plan(url=URL, rate=2e6)
+
+
 def test_raw_replies_that_are_known_may_be_pipelined() -> None:
     Plan(url=URL, framing=threadwire.Raw(), pipeline=2, expect=Echo())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -152,8 +153,11 @@ def test_thresholds_and_advice() -> None:
 
 def test_a_comparison_has_a_table_and_curves() -> None:
     of, before = result(), result(messages=2000, plan={"clients": 32})
-    found = page(of, comparison=compare(of, {"before.json": before, "<b>": before}))
-    assert "Compared with the median of 2: before.json, <b>" in found.text
+    before = dataclasses.replace(before, interrupted=True)
+    names = ["before.json", "<b>", "c"]
+    found = page(of, comparison=compare(of, dict.fromkeys(names, before)))
+    assert "Compared with the median of 3: before.json, <b>, c" in found.text
+    assert "shorter than was asked for: before.json, <b>, c." in found.text
     assert "messages/s | 200 | 200 | 100 | 100 | 0.50x | worse" in found.text
     assert "The plans differ: | clients: 32, now 64" in found.text
     assert found.texts.count("before.json") == 1, "in the legend"

@@ -97,6 +97,26 @@ def test_it_is_late_itself_only_while_somebody_was_free() -> None:
     assert list(rig.records.behind) == [0.25, 0.125]
 
 
+def test_what_came_due_in_its_own_pause_is_late_by_it_whoever_is_free() -> None:
+    rig = Rig(1, due=[1.0, 1.25, 1.5, 2.5])
+    rig.rota.send_due(2.0)  # it had been free, and asked at 1.0
+    for _ in range(2):
+        rig.answer(0, 2.0)
+        rig.rota.send_due(2.0)
+    rig.answer(0, 2.0)
+    rig.rota.send_due(2.5)
+    assert list(rig.records.behind) == [1.0, 0.75, 0.5, 0.0]
+
+
+def test_what_is_not_sent_is_lost_with_its_age() -> None:
+    rig = Rig(1, due=[1, 2, 3, 4])
+    rig.rota.send_due(8.0)
+    assert list(rig.records.lost) == [7, 6]
+    rig.rota.give_up(8.5, as_errors=False)
+    assert list(rig.records.lost) == [7, 6, 4.5]
+    assert rig.errors() == {"unsent": 2}
+
+
 def test_what_has_waited_too_long_is_given_up() -> None:
     rig = Rig(1, due=[1, 2, 3, 4])
     rig.rota.send_due(8.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,9 @@ from threadwire.bench.results import Progress, Result
 from threadwire.bench.run import run
 
 from ..conftest import Serving
-from ..support import reverse, signal_here
+from ..support import PATIENCE, read_to_the_end, reverse, signal_here
 from ..tls_support import authority, certificate
+from .services import scripted
 
 Bench = Callable[..., Result]
 
@@ -45,6 +47,7 @@ def holds_together(result: Result) -> None:
     assert result.latency.count >= result.messages
     assert 0 < result.latency.min <= result.latency.percentile(50) <= result.latency.max
     assert result.service.count == result.latency.count
+    assert result.lost.count == 0
     assert 0 < result.generator.cpu <= 1
     assert Result.from_json(result.to_json()).to_json() == result.to_json()
 
@@ -142,6 +145,18 @@ def test_so_many_requests_are_answered(serving: Serving) -> None:
         assert result.messages == 1001
     result = bench(url, duration=None, requests=101, connect_each=True)
     assert (result.messages, result.connects) == (101, 101)
+
+
+@pytest.mark.parametrize("way", ["closed", "pipelined", "processes", "open", "connect-each"])
+def test_few_requests_are_not_more_for_many_clients(serving: Serving, way: str) -> None:
+    options = {**WAYS[way], "duration": None, "warmup": 0.2 * (way == "closed")}
+    result = bench(url_of(serving(reverse)), requests=5, **options)
+    assert (result.messages, result.latency.count) == (5, 5)
+
+
+def test_requests_are_shared_as_clients_are(serving: Serving) -> None:
+    options = {"clients": 5, "processes": 2, "pipeline": 4, "duration": None}
+    assert bench(url_of(serving(reverse)), requests=20, **options).messages == 20
 
 
 def test_requests_or_duration_whichever_ends_first(serving: Serving) -> None:
@@ -242,6 +257,68 @@ def test_the_lines_of_a_file_are_sent_in_turn(serving: Serving, tmp_path: Path) 
     assert seen == [b"one", b"two", b"three", b"one", b"two", b"three", b"one"]
 
 
+def test_a_pipeline_is_refilled_as_replies_come() -> None:
+    asked_after: list[int] = []  # so many whole replies
+
+    def script(connected: socket.socket) -> None:
+        received = b""
+        answered = sent = 0
+        for whole, begun in ((1, 0), (2, 63), (5, 0), (5, 10), (7, 0), (10, 0)):
+            while len(asked_after) < min(answered + 4, 10):
+                data = connected.recv(65536)
+                assert data, "more is to be asked"
+                received += data
+                asked_after.extend([answered] * (received.count(b"\n") - len(asked_after)))
+            replies = b"".join(line[::-1] + b"\n" for line in received.split(b"\n"))
+            end = 65 * whole + begun
+            connected.sendall(replies[sent:end])
+            answered, sent = whole, end
+        read_to_the_end(connected)
+
+    with scripted(script) as service:
+        options = {"clients": 1, "pipeline": 4, "requests": 10, "duration": None}
+        result = bench(service.url, **options)
+    holds_together(result)
+    assert result.messages == 10
+    assert asked_after == [0, 0, 0, 0, 1, 2, 5, 5, 5, 7]
+
+
+def test_what_waits_for_room_counts_as_sent() -> None:
+    """The third request has to wait while the second one is being taken, at leisure."""
+    message = b"x" * (16 << 20)  # more than the system takes at once
+    one_answered = threading.Event()
+
+    def script(connected: socket.socket) -> None:
+        for count, replies in ((1, b"ok\n"), (2, b"ok\nok\n")):
+            left = count * (len(message) + 1)
+            while left:
+                data = connected.recv(min(left, 1 << 20))
+                assert data, "all of it is to come"
+                left -= len(data)
+            connected.sendall(replies)
+            assert one_answered.wait(PATIENCE)
+        read_to_the_end(connected)
+
+    def watch(progress: Progress) -> None:
+        if progress.messages:
+            one_answered.set()
+
+    with scripted(script) as service:
+        plan = Plan(
+            url=service.url,
+            clients=1,
+            pipeline=2,
+            requests=3,
+            duration=None,
+            warmup=0.0,
+            messages=Fixed(message),
+            expect=AnyReply(),
+        )
+        result = run(plan, watch)
+    holds_together(result)
+    assert result.messages == 3
+
+
 def test_what_a_function_prints_is_not_in_the_way(
     serving: Serving, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -268,6 +345,7 @@ def test_it_can_be_stopped(serving: Serving) -> None:
     assert result.messages > 0
     assert 0 < result.seconds < 30
     assert not result.errors
+    assert 0 < result.lost.count <= 64, "what was on its way then"
 
 
 def test_ctrl_c_stops_it(serving: Serving) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -63,10 +64,21 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 def test_what_cannot_be_replaced_is_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text("old")
-    with pytest.raises(UnicodeEncodeError):
-        saving.save(str(path), "a lone surrogate: \udc80")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            saving.save(str(path), "more than there is room for")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["result.json"]
+
+
+def test_what_is_no_text_is_spelled_out(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    saving.save(str(path), "a lone surrogate: \udc80")
+    assert path.read_text() == "a lone surrogate: \\udc80"
 
 
 def test_a_device_is_written_to() -> None:
@@ -76,6 +88,8 @@ def test_a_device_is_written_to() -> None:
 
 def test_where_nothing_can_be_written_is_known_before(tmp_path: Path) -> None:
     saving.require_writable(str(tmp_path / "result.json"))
+    with pytest.raises(threadwire.UsageError, match="'' is not the name of a file"):
+        saving.require_writable("")
     with pytest.raises(threadwire.UsageError, match="is a directory; a file is wanted"):
         saving.require_writable(str(tmp_path))
     with pytest.raises(threadwire.UsageError, match="there is no directory"):
@@ -100,6 +114,8 @@ def test_where_one_may_not_write_is_known_before(tmp_path: Path) -> None:
         (b'{"schema": 99}', "schema 99"),
         (b'{"schema": 1}', "not a result"),
         (b"\xff", "it is not UTF-8"),
+        (b"[" * 100_000, "it is nested too deeply"),
+        (b'{"schema": ' + b"9" * 5000 + b"}", "not a saved result"),
     ],
 )
 def test_what_is_no_result_is_refused_with_its_name(

@@ -127,8 +127,11 @@ def test_a_comparison_has_spreads_where_there_is_room() -> None:
     comparison = compare(of, {"before.json": result(messages=2000)})
     wide, narrow = (shown(of, width, comparison=comparison) for width in (100, 60))
     assert "compared with before.json" in wide
-    assert line(wide, "messages/s") == ["200", "100", "100", "100", "0.50x", "same"]
-    assert line(narrow, "messages/s") == ["200", "100", "0.50x", "same"]
+    assert line(wide, "messages/s") == ["200", "100", "100", "100", "0.50x"]
+    assert line(narrow, "messages/s") == ["200", "100", "0.50x"]
+    assert "give three or more earlier results for a verdict" in " ".join(wide.split())
+    three = compare(of, dict.fromkeys("abc", result(messages=2000)))
+    assert line(shown(of, comparison=three), "messages/s")[-1] == "worse"
 
 
 def test_plans_that_differ_are_told() -> None:

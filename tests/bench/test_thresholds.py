@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import threadwire
 from threadwire.bench.measures import measure_of
-from threadwire.bench.results import Result
+from threadwire.bench.results import ERROR_KINDS, Result
 from threadwire.bench.thresholds import missed, parse_threshold
 
 from .samples import histogram, result, spread_out, stalled
@@ -28,6 +30,15 @@ def test_durations_are_those_of_the_histograms() -> None:
     assert value("mean", of) == of.latency.mean
     assert value("uncorrected.stdev", of) == of.service.stdev
     assert value("p100", of) == value("max", of) == of.latency.max
+
+
+def test_lost_requests_count_but_tell_nothing_alone() -> None:
+    waited = histogram([2.0] * 10)
+    some = result(latency=histogram([0.001] * 90 + [2.0] * 10), lost=waited)
+    assert missed([parse_threshold("p99>50ms")], some)
+    none = result(latency=waited, lost=waited, messages=0)
+    assert value("p99", none) is None
+    assert missed([parse_threshold("p99>5s")], none)
 
 
 def test_counts_and_rates() -> None:
@@ -58,11 +69,34 @@ def test_nothing_measured_is_no_value() -> None:
 
 @pytest.mark.parametrize(
     "name", ["", "p", "p101", "p1000", "p99.", "q99", "uncorrected.", "connect.errors", "p-1",
-             "errors.", "errors.Closed", "uncorrected.uncorrected.p99", "P99"]
+             "error.timeout", "uncorrected.uncorrected.p99", "P99"]
 )  # fmt: skip
 def test_what_is_not_measured_is_refused(name: str) -> None:
     with pytest.raises(threadwire.UsageError, match=r"nothing that is measured; write p50, p99\.9"):
         measure_of(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("errors.timeouts>0", "'errors.timeouts': errors of no kind are called 'timeouts'; "
+         "did you mean 'errors.timeout'?"),
+        ("errors.Closed>0", "did you mean 'errors.closed'?"),
+        ("errors.wrong_reply>0", "did you mean 'errors.wrong-reply'?"),
+        ("errors.>0", "errors of no kind are called ''; there are closed, connect-failed, "),
+        ("errors.closed.p99>0", "did you mean 'errors.closed'?"),
+    ],
+)  # fmt: skip
+def test_a_kind_that_no_error_has_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(threadwire.UsageError, match=re.escape(problem)):
+        parse_threshold(text)
+
+
+@pytest.mark.parametrize("kind", sorted(ERROR_KINDS))
+def test_every_kind_has_a_threshold(kind: str) -> None:
+    assert parse_threshold(f"errors.{kind}>0").is_missed(
+        value(f"errors.{kind}", result(errors={kind: 1}))
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from .amounts import rate_words
+from .amounts import duration_words, rate_words
+from .description import several
 from .results import Result
 
 __all__ = ["advice", "told_by_enough"]
 
 _KEPT_UP = 0.98  # of the rate asked for; what is less is not noise
 _HELD_BACK = 2.0  # the corrected p99 over the uncorrected one, from which it is worth a word
+_OWN_SHARE = 0.5  # of the corrected p99, from which the generator's lateness is the cause of it
 _BUSY = 0.9  # of a core; with less, it is not too little of a process that is the matter
 _ENOUGH = 10  # durations above a percentile, for it to be more than chance
 
@@ -31,7 +33,7 @@ _BY_ERROR = {
 
 def advice(result: Result) -> list[str]:
     """A sentence for each thing that a reader has to know; none if all is well."""
-    return [*_bottleneck(result), *_rate(result), *_errors(result)]
+    return [*_bottleneck(result), *_lost(result), *_rate(result), *_errors(result)]
 
 
 def told_by_enough(count: int, percentage: float) -> bool:
@@ -42,6 +44,12 @@ def told_by_enough(count: int, percentage: float) -> bool:
 def _bottleneck(result: Result) -> Iterator[str]:
     generator = result.generator
     if not generator.saturated:
+        if generator.own_above is not None:
+            yield (
+                f"The load generator itself was late by up to "
+                f"{duration_words(generator.behind_max)}: latencies above "
+                f"p{generator.own_above:g} are its own, and not the service's."
+            )
         return
     why = f": {generator.why.rstrip('.')}" if generator.why else ""
     yield (
@@ -63,6 +71,14 @@ def _bottleneck(result: Result) -> Iterator[str]:
         yield "Every core here has a generating process: send load from another machine, too."
 
 
+def _lost(result: Result) -> Iterator[str]:
+    if result.lost.count:
+        yield (
+            f"{several(result.lost.count, 'request')} got no reply. In the percentiles, each has "
+            "the time for which it was waited for, and would have taken longer."
+        )
+
+
 def _rate(result: Result) -> Iterator[str]:
     asked = result.plan.get("rate")
     if asked is None or not result.messages:
@@ -74,17 +90,20 @@ def _rate(result: Result) -> Iterator[str]:
             "its corrected latency grows for as long as that lasts; a lower --rate tells what "
             "it does below."
         )
-    elif _p99(result) >= _HELD_BACK and not result.saturated:
+    elif _was_held_back(result) and not result.saturated:
         yield (
             "Messages had to wait before they could be sent, for the connections were waiting "
             "for replies: the corrected latency has that wait, as the users of a service have it."
         )
 
 
-def _p99(result: Result) -> float:
-    """The corrected one over the uncorrected one."""
-    uncorrected = result.service.percentile(99.0)
-    return result.latency.percentile(99.0) / uncorrected if uncorrected else 1.0
+def _was_held_back(result: Result) -> bool:
+    """Whether the corrected p99 is much more than the uncorrected one, by the service's doing."""
+    corrected, uncorrected = result.latency.percentile(99.0), result.service.percentile(99.0)
+    if result.plan.get("connect_each"):
+        uncorrected += result.connect.percentile(99.0)
+    own = result.generator.behind > _OWN_SHARE * corrected
+    return 0 < _HELD_BACK * uncorrected <= corrected and not own
 
 
 def _errors(result: Result) -> Iterator[str]:

@@ -6,6 +6,10 @@ Where the right reply is known beforehand, the bytes that come are compared with
 that must come, and nothing is decoded. If they differ, or the reply is not known, a codec
 takes over for the rest of the connection: a reply that is framed in another lawful way, as a
 line may be, is right, and of a wrong one the example is a message instead of bytes.
+
+Replies to what was sent at once, a :class:`~.requests.Burst`, are compared at once, and how
+many have come follows from how many bytes have. When a byte differs, they are checked one by
+one from there.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ..errors import FramingError
 from ..framing import Codec, Framing, Raw
 from .expect import Expectation, differs, shown
-from .requests import Request
+from .requests import Burst, Request
 
 if TYPE_CHECKING:
     from ..transport.tls import Tls
@@ -32,7 +36,8 @@ class Asked:
     """A request that is unanswered.
 
     ``due`` is when it was to be sent, ``sent`` when it was, by the monotonic clock: infinity
-    until then. Without a schedule it is due when it is sent, and ``due`` is nothing.
+    until then. Without a schedule it is due when connecting for it begins, or, on a connection
+    that stays, when it is sent, and ``due`` is nothing.
     """
 
     __slots__ = ("due", "request", "sent")
@@ -67,8 +72,9 @@ class Broken(Exception):
 class Client:
     """Owned by the process's load.
 
-    ``flight`` holds the requests that are unanswered. ``awaited`` is the reply to the only one
-    of them, if the next read may bring it whole and nothing has to be decrypted or decoded.
+    The requests that are unanswered are either in ``flight``, one by one, or in ``bursts``.
+    ``awaited`` is the reply to the only one in ``flight``, if the next read may bring it whole
+    and nothing has to be decrypted or decoded.
     """
 
     __slots__ = (
@@ -76,6 +82,8 @@ class Client:
         "began",
         "begun",
         "blocked",
+        "burst_count",
+        "bursts",
         "codec",
         "failures",
         "fd",
@@ -101,6 +109,8 @@ class Client:
         self.tls: Tls | None = None
         self.codec: Codec | None = None
         self.flight: deque[Asked] = deque()
+        self.bursts: deque[Burst] = deque()
+        self.burst_count = 0  # requests in ``bursts`` that are unanswered
         self.awaited: bytes | None = None
         self.got = 0  # bytes of the next reply that have come, and are right
         self.out: list[bytes | memoryview] = []  # to be sent, before anything else
@@ -113,6 +123,27 @@ class Client:
         self.idle = False  # it is among those that have nothing to do
         self.full = False  # nothing more may be sent
         self.free_since = 0.0
+
+    @property
+    def unanswered(self) -> int:
+        """How many requests are."""
+        return len(self.flight) + self.burst_count
+
+    @property
+    def waits_since(self) -> float:
+        """When the first of them was sent; infinity if there is none."""
+        waiting: deque[Asked] | deque[Burst] = self.flight or self.bursts
+        return waiting[0].sent if waiting else math.inf
+
+    def scatter(self) -> None:
+        """From now on the requests in bursts are looked at one by one."""
+        for burst in self.bursts:
+            for request in burst.requests[burst.answered :]:
+                asked = Asked(request)
+                asked.sent = burst.sent
+                self.flight.append(asked)
+        self.bursts.clear()
+        self.burst_count = 0
 
 
 class Blocked:
@@ -127,7 +158,8 @@ class Blocked:
 
 class Checker:
     """Checks what comes. ``answered`` is called for each right reply, ``wrong``, with what is
-    wrong, for each other one.
+    wrong, for each other one; ``counted`` instead for right replies to a burst, with the seconds
+    they took and how many they are.
     """
 
     def __init__(
@@ -136,6 +168,7 @@ class Checker:
         max_message: int,
         expect: Expectation,
         answered: Answered,
+        counted: Callable[[float, int], None],
         wrong: Callable[[str], None],
     ) -> None:
         self._framing = framing
@@ -143,6 +176,7 @@ class Checker:
         self._limit = max_message
         self._expect = expect
         self._answered = answered
+        self._counted = counted
         self._wrong = wrong
 
     def take(self, client: Client, data: bytes, now: float) -> None:
@@ -151,9 +185,13 @@ class Checker:
         if client.codec is not None:
             self._decode(client, client.codec, data, now)
             return
+        if client.bursts:
+            data = self._take_bursts(client, data, now)
+            if not data:
+                return
         answered = self._answered
         at, size = 0, len(data)
-        while flight:
+        while flight and flight[0].sent <= now:
             reply, got = flight[0].request.reply, client.got
             if reply is None:
                 self._begin_decoding(client, b"", data[at:], now)
@@ -176,12 +214,33 @@ class Checker:
                 return
         raise _too_much(data[at:])
 
+    def _take_bursts(self, client: Client, data: bytes, now: float) -> bytes:
+        """Check ``data`` as far as it is right; returns the rest."""
+        bursts = client.bursts
+        at, size = 0, len(data)
+        while bursts and at < size and bursts[0].sent <= now:
+            burst = bursts[0]
+            before = burst.answered
+            taken = burst.take(data, at)
+            if not taken:
+                client.scatter()
+                break
+            at += taken
+            client.got = burst.begun
+            count = burst.answered - before
+            if count:
+                client.burst_count -= count
+                self._counted(now - burst.sent, count)
+            if burst.answered == len(burst.requests):
+                bursts.popleft()
+        return data[at:]
+
     def ended(self, client: Client) -> str:
         """What is to be told of a service that has ended the connection."""
         incomplete = client.got + (client.codec.unread if client.codec is not None else 0)
         if incomplete:
             return f"the service closed the connection {incomplete} bytes into a reply"
-        if client.flight:
+        if client.unanswered:
             return "the service closed the connection before it had replied"
         return "the service closed the connection"
 
@@ -206,7 +265,7 @@ class Checker:
         try:
             message = codec.only_message(data)
             for reply in codec.messages(data) if message is None else (message,):
-                if not flight:
+                if not flight or flight[0].sent > now:
                     raise _too_much(reply)
                 asked = flight.popleft()
                 problem = self._expect.problem(asked.request.message, reply)

@@ -4,18 +4,18 @@ No figure is the same twice. What it varies by anyway is its spread: with severa
 results the range over them; with one, and for what is measured now, the range over the
 intervals of its own run, where they have the figure.
 
-A figure has changed if it lies outside of the earlier spread, and does so by more than the
-width of a histogram's bucket. The range over a few runs is narrower than what they vary by: a
-further one lies outside of the range of three every other time. So that range counts with
-its own width on either side. The many intervals of one run show better what there is. But
-rate and p50, of which a run has what its intervals have, must also differ from what today's
-intervals vary by, and a max is one message: a single earlier one proves nothing.
+Runs differ by more than the intervals of one do: two of them prove nothing, and a verdict takes
+three earlier ones. A figure has changed if it lies outside of what these span, and does so by
+more than the width of a histogram's bucket. The range over a few runs is narrower than what they
+vary by: a further one lies outside of the range of three every other time. So that range counts
+with its own width on either side. And rate and p50, of which a run has what its intervals have,
+must also differ from what today's intervals vary by.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +34,7 @@ _CONNECTS = ("connects_per_second", "connect.p50", "connect.p99")
 
 _WHOLE = 0.8  # of the longest interval: a shorter one varies more than it should
 _FEWEST = 3  # intervals that make a spread
+_FEWEST_RUNS = 3  # that show what runs vary by
 
 _ALIKE = 0.01  # of a figure: histograms tell no lesser difference
 
@@ -94,12 +95,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``title`` says what the earlier results are; ``differences`` in what the plans differ."""
+    """``title`` says what the earlier results are; ``differences`` in what the plans differ.
+
+    ``notes`` are sentences on what the comparison is worth.
+    """
 
     title: str
     rows: tuple[Row, ...]
     differences: tuple[str, ...]
     earlier: Mapping[str, Result]  # by what they are called
+    notes: tuple[str, ...] = ()
 
 
 def compare(now: Result, earlier: Mapping[str, Result]) -> Comparison:
@@ -119,7 +124,16 @@ def compare(now: Result, earlier: Mapping[str, Result]) -> Comparison:
         line if len(names) == len(earlier) else f"{', '.join(names)}: {line}"
         for line, names in told.items()
     ]
-    return Comparison(title, rows, tuple(lines), earlier)
+    return Comparison(title, rows, tuple(lines), earlier, tuple(_notes(earlier)))
+
+
+def _notes(earlier: Mapping[str, Result]) -> Iterator[str]:
+    if len(earlier) < _FEWEST_RUNS:
+        yield "This may all be chance: give three or more earlier results for a verdict."
+    if names := ", ".join(name for name, result in earlier.items() if result.interrupted):
+        yield f"Interrupted, and so shorter than was asked for: {names}."
+    if names := ", ".join(name for name, result in earlier.items() if result.saturated):
+        yield f"The load generator was itself the bottleneck: {names}."
 
 
 def _row(measure: Measure, now: Result, earlier: Sequence[Result]) -> Row:
@@ -128,10 +142,10 @@ def _row(measure: Measure, now: Result, earlier: Sequence[Result]) -> Row:
     usual: Spread = None
     if len(earlier) == 1:
         spread = _over_intervals(measure, earlier[0])
-        usual = None if measure.name == "max" else spread
     elif len(values) > 1:
         spread = low, high = min(values), max(values)
-        usual = low - (high - low), high + (high - low)
+        if len(values) >= _FEWEST_RUNS:
+            usual = low - (high - low), high + (high - low)
     return Row(
         measure,
         measure.value(now),
@@ -148,7 +162,9 @@ def _over_intervals(measure: Measure, result: Result) -> Spread:
         return None
     longest = max(interval.seconds for interval in result.intervals)
     whole = [one for one in result.intervals if one.seconds >= _WHOLE * longest]
-    values = [value_of(interval) for interval in whole if interval.messages]
+    # Where nothing came, there is no latency; but there is a rate.
+    is_rate = measure.kind == "rate"
+    values = [value_of(interval) for interval in whole if interval.messages or is_rate]
     return (min(values), max(values)) if len(values) >= _FEWEST else None
 
 

@@ -137,9 +137,15 @@ class Course:
         self._begin_ticks(start)
 
     def stop(self) -> None:
-        """End at once: nobody waits for anything any more."""
+        """End at once: nobody waits for anything any more.
+
+        What is unanswered counts with the time that it has waited for, lest the stall that
+        made somebody end the run is hidden; but it is no error, for it may still be answered.
+        """
         if self._phase == "measuring":
             self._end_measuring(time.monotonic())
+        if self._phase == "finishing":
+            self._load.give_up(as_errors=False)
         self._end()
 
     # The phases.
@@ -154,11 +160,18 @@ class Course:
         self._phase = "measuring"
         self._began, self._cpu, self._waited = self._took, time.thread_time(), _waited_for_core()
         if plan.requests is not None:
-            whole, rest = divmod(plan.requests, self._parts)
-            self._load.limit(whole + (self._part < rest))
+            self._load.limit(self._share(plan.requests))
         if plan.duration is not None:
             self._load.timers.at(self._began + plan.duration, self._time_is_up)
         self._begin_ticks(self._began)
+
+    def _share(self, requests: int) -> int:
+        """How many of them are this part's: as many for each client, or at most one more."""
+        clients = self._plan.clients
+        whole, rest = divmod(clients, self._parts)
+        before = self._part * whole + min(self._part, rest)
+        until = before + len(self._load.clients)
+        return requests * until // clients - requests * before // clients
 
     def _begin_ticks(self, origin: float) -> None:
         """Count from ``origin`` on; ticks from another one are nothing any more."""

@@ -141,12 +141,15 @@ class Crew:
     def _end(self, patience: float) -> None:
         self.forsake()
         deadline = time.monotonic() + patience
-        for process in self._processes:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        try:
+            for process in self._processes:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, deadline - time.monotonic()))
+        finally:  # at once, when this is interrupted
+            for process in self._processes:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
 
 
 @contextlib.contextmanager

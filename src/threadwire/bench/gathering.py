@@ -19,6 +19,7 @@ _MOST_INTERVALS: Final = 240  # then two of them become one
 _FULL: Final = 0.95  # of a core; a process that uses more, or would, has no time left to be on time
 _LATE: Final = 0.001  # seconds that are of no account
 _LATE_SHARE: Final = 0.5  # of what is measured; lateness beyond it decides the outcome
+_HIGHEST: Final = ((99.9, 99.0), (100, 99.9))  # percentiles, with the ones below them
 _PHASES: Final[tuple[Phase, ...]] = ("connecting", "ramp", "warmup", "measuring", "finishing")
 
 
@@ -48,6 +49,7 @@ class Gathering:
             deque(maxlen=round(1 / TICK)) for _ in range(plan.processes)
         ]
         self._done: dict[int, Done] = {}
+        self._seconds = [0.0] * plan.processes  # measured so far
         self._start: float | None = None  # of the monotonic clock; when the first message was due
         self._measured = False
         self._ended: float | None = None
@@ -57,6 +59,7 @@ class Gathering:
         self._connects = self._connects_before = 0
         self._bytes_sent = self._bytes_received = 0
         self._latency, self._service = Histogram(), Histogram()
+        self._lost = Histogram()  # which are in _latency, too
         self._behind, self._connect = Histogram(), Histogram()
         self._early = Histogram()  # latencies before measuring
         self._errors: dict[str, ErrorKind] = {}
@@ -87,9 +90,12 @@ class Gathering:
             return
         self._measured = True
         self._latency.merge(said.latency)
+        self._latency.merge(said.lost)
+        self._lost.merge(said.lost)
         self._service.merge(said.service)
         self._behind.merge(said.behind)
         if said.phase == "measuring":
+            self._seconds[part] += said.seconds
             self._add_measured(said)
 
     def _add_measured(self, said: Snapshot) -> None:
@@ -102,6 +108,7 @@ class Gathering:
             self._halve()
         interval = self._intervals.setdefault(said.tick // self._width, _Sum())
         interval.add(_Sum(said.latency.count, errors, said.latency))
+        interval.latency.merge(said.lost)
 
     def _halve(self) -> None:
         before, self._intervals = self._intervals, {}
@@ -141,7 +148,10 @@ class Gathering:
         return total
 
     def result(self, *, interrupted: bool) -> Result:
-        seconds = max((done.seconds for done in self._done.values()), default=0.0)
+        # A process that hangs says no last word, but what it has said before counts.
+        told = {part: done.seconds for part, done in self._done.items()}
+        seconds = max(told.get(part, so_far) for part, so_far in enumerate(self._seconds))
+        sent_at_once = self._plan.rate is None and not self._plan.connect_each
         began = 0.0 if self._start is None else self._start + self._plan.ramp + self._plan.warmup
         return Result(
             started_at=time.time() - (time.monotonic() - began if began else 0.0),
@@ -155,7 +165,8 @@ class Gathering:
             bytes_sent=self._bytes_sent,
             bytes_received=self._bytes_received,
             latency=self._latency,
-            service=self._latency if self._plan.rate is None else self._service,
+            service=self._latency if sent_at_once else self._service,
+            lost=self._lost,
             connect=self._connect,
             errors=self._errors if self._measured else self._errors_before,
             errors_before=self._errors_before if self._measured else {},
@@ -200,11 +211,14 @@ class Gathering:
                 f"its busiest process used {busiest.cpu:.0%} of a core, and for "
                 f"{busiest.waited:.0%} of the time no core was free for it"
             )
-        elif behind > max(_LATE, _LATE_SHARE * self._latency.percentile(99)):
+        elif self._is_late(99):
             why = (
                 f"1 % of the messages were sent {behind * 1e3:.3g} ms or more after they were due, "
                 "though a connection was free for them"
             )
+        own_above = None
+        if not why:
+            own_above = next((below for q, below in _HIGHEST if self._is_late(q)), None)
         return Generator(
             processes=self._plan.processes,
             cpu=min(1.0, busiest.cpu),
@@ -213,7 +227,12 @@ class Gathering:
             behind_max=self._behind.max,
             saturated=bool(why),
             why=why,
+            own_above=own_above,
         )
+
+    def _is_late(self, q: float) -> bool:
+        """Whether that percentile of the latency is the generator's lateness, for the most part."""
+        return self._behind.percentile(q) > max(_LATE, _LATE_SHARE * self._latency.percentile(q))
 
 
 def _per_second(count: int, seconds: float) -> float:

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import UsageError
+from .fields import amount, whole
 
 __all__ = ["Histogram"]
 
@@ -130,14 +131,20 @@ class Histogram:
         return [(_low(n), _low(n + 1), self._counts[n]) for n in sorted(self._counts)]
 
     def to_json(self) -> dict[str, Any]:
-        """An object for JSON; seconds throughout, ``buckets`` being ``[low, high, count]``."""
-        return {
-            "count": self.count,
+        """An object for JSON; seconds throughout, ``buckets`` being ``[low, high, count]``.
+
+        Of an empty histogram there is nothing to tell, and all but the count is null.
+        """
+        told = {
             "mean": self.mean,
             "stdev": self.stdev,
             "min": self.min,
             "max": self.max,
             **{f"p{q}": self.percentile(float(q)) for q in ("50", "90", "99", "99.9", "99.99")},
+        }
+        return {
+            "count": self.count,
+            **(told if self.count else dict.fromkeys(told)),
             "buckets": [
                 [float(f"{low:.6g}"), float(f"{high:.6g}"), count]
                 for low, high, count in self.buckets()
@@ -150,11 +157,12 @@ class Histogram:
         made = cls()
         try:
             for low, high, count in data["buckets"]:
-                made._counts[_bucket((low + high) / 2)] += _whole(count)
-            made.count = _whole(data["count"])
-            made._sum = _seconds(data["mean"]) * made.count
-            made._min = _seconds(data["min"]) if made.count else math.inf
-            made._max = _seconds(data["max"])
+                made._counts[_bucket((amount(low) + amount(high)) / 2)] += whole(count)
+            made.count = whole(data["count"])
+            if made.count:
+                made._sum = amount(data["mean"]) * made.count
+                made._min = amount(data["min"])
+                made._max = amount(data["max"])
         except (KeyError, TypeError, ValueError, OverflowError, struct.error) as error:
             raise UsageError(f"not a histogram: {error!r}") from error
         if made.count != sum(made._counts.values()):
@@ -187,15 +195,3 @@ def _low(bucket: int) -> float:
         return math.inf
     low: float = struct.unpack("=f", struct.pack("=I", bucket << 16))[0]
     return low
-
-
-def _whole(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is not a count")
-    return value
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError(f"{value!r} is not a duration")
-    return float(value)

@@ -38,13 +38,14 @@ from .connecting import Connector
 from .endpoint import Endpoint
 from .plan import Plan
 from .records import Records
-from .requests import Request, make_requests
+from .requests import Burst, Request, make_requests
 from .rota import Rota
 from .sending import Sender, broken_by
 
 __all__ = ["Load"]
 
 _BATCH = 16  # sockets of one call; see above
+_LARGEST_BURST = 1 << 16  # bytes of its replies; joining more takes memory, and saves little
 _BINNED = 512  # durations that are binned together
 _FDSETSIZE = 1024  # descriptors that select() can wait for
 _WAKING = 20e-6  # seconds that it takes to be woken; so much of a wait is spent asking
@@ -71,7 +72,10 @@ class Load:
         self._requests: Iterator[Request] = itertools.cycle(requests[start:] + requests[:start])
         self._open = plan.rate is not None
         self._each = plan.connect_each
+        self._from_due = self._open or self._each  # latency counts from when a request was due
         self._pipeline = plan.pipeline
+        known = all(request.reply is not None for request in requests)
+        self._in_bursts = known and expected * plan.pipeline <= _LARGEST_BURST
         endpoint = Endpoint(plan)
         self._poller = Poller(batch=_BATCH)
         self._sender = Sender(self._poller, records, self.fail)
@@ -81,6 +85,7 @@ class Load:
             max(plan.max_message, expected),
             plan.expect,
             self._answered,
+            records.count_latency,
             functools.partial(records.error, "wrong-reply"),
         )
         self.connector = Connector(
@@ -111,7 +116,7 @@ class Load:
     @property
     def busy(self) -> bool:
         """Whether anything is unanswered, or due and not sent."""
-        return self.rota.next_due < math.inf or any(client.flight for client in self.clients)
+        return self.rota.next_due < math.inf or any(client.unanswered for client in self.clients)
 
     def begin(self, client: Client) -> None:
         """Let a client send from now on."""
@@ -123,7 +128,7 @@ class Load:
 
     def limit(self, count: int) -> None:
         """Have so many requests answered, those that are unanswered now among them."""
-        more = count - sum(len(client.flight) for client in self.clients)
+        more = count - sum(client.unanswered for client in self.clients)
         if self._open:
             self.rota.limit(more)
         else:
@@ -134,14 +139,15 @@ class Load:
         if not self._open:
             self._requests = iter(())
 
-    def give_up(self) -> None:
-        """Count what is unanswered, or was never sent, as errors."""
+    def give_up(self, *, as_errors: bool = True) -> None:
+        """What is unanswered, or was never sent, is lost; ``as_errors``: which is an error."""
         for client in self.clients:
-            if client.flight:
+            if client.unanswered:
                 example = "no reply by the end of the run"
-                self.records.error("unanswered", example, len(client.flight))
-                client.flight.clear()
-        self.rota.give_up(time.monotonic())
+                if as_errors:
+                    self.records.error("unanswered", example, client.unanswered)
+                self._lose(client)
+        self.rota.give_up(time.monotonic(), as_errors=as_errors)
 
     def close(self) -> None:
         for client in self.clients:
@@ -214,9 +220,9 @@ class Load:
                     self._sender.queue(client, tls.take())
             if data:
                 client.awaited = None
-                waiting = len(client.flight)
+                waiting = client.unanswered
                 self._checker.take(client, data, now)
-                if len(client.flight) < waiting:
+                if client.unanswered < waiting:
                     self._proceed(client, now)
             if tls is not None and tls.ended and client.state is State.UP:
                 self.fail(client, "closed", self._checker.ended(client))
@@ -235,10 +241,10 @@ class Load:
         elif key.state is State.UP and code == END:
             self.fail(key, "closed", self._checker.ended(key))
         elif key.state is State.UP and code != READY:
-            self.fail(key, *broken_by(code, len(key.flight)))
+            self.fail(key, *broken_by(code, key.unanswered))
 
     def _answered(self, asked: Asked, now: float) -> None:
-        if self._open:
+        if self._from_due:
             self.records.latencies.append(now - asked.due)
             self.records.services.append(now - asked.sent)
         else:
@@ -267,12 +273,18 @@ class Load:
             self._fill(client)
 
     def _fill(self, client: Client) -> None:
-        room = self._pipeline - len(client.flight)
+        room = self._pipeline - client.unanswered
         requests = list(itertools.islice(self._requests, room))
-        asked = [Asked(request) for request in requests]
-        client.flight.extend(asked)
-        self._sender.note(asked)
         if requests:
+            if self._in_bursts and client.codec is None:
+                burst = Burst(requests)
+                client.bursts.append(burst)
+                client.burst_count += len(requests)
+                self._sender.note((burst,))
+            else:
+                asked = [Asked(request) for request in requests]
+                client.flight.extend(asked)
+                self._sender.note(asked)
             self._queue(client, b"".join([request.frame for request in requests]))
         if len(requests) < room:
             self.exhausted()
@@ -286,7 +298,8 @@ class Load:
     def _ask(self, client: Client, asked: Asked) -> None:
         client.flight.append(asked)
         if self._each:
-            asked.sent = time.monotonic()
+            if not self._open:
+                asked.due = time.monotonic()
             self.connector.connect(client)
             return
         sender, request = self._sender, asked.request
@@ -311,6 +324,7 @@ class Load:
     def _is_up(self, client: Client, now: float) -> None:
         if self._each and client.flight:
             request = client.flight[0].request
+            self._sender.note((client.flight[0],))
             if client.tls is None:
                 client.awaited = request.reply
             self._queue(client, request.frame)
@@ -328,14 +342,26 @@ class Load:
         self._failed(client, kind, example)
 
     def _failed(self, client: Client, kind: str, example: str) -> None:
-        self.records.error(kind, example, max(1, len(client.flight)))
-        client.flight.clear()
+        self.records.error(kind, example, max(1, client.unanswered))
+        if kind == "wrong-reply":
+            client.flight.popleft()  # a reply it was
+        self._lose(client)
         client.full = False
         self.timers.after(self.connector.back_off(client), functools.partial(self._again, client))
         self.tried(client)
 
+    def _lose(self, client: Client) -> None:
+        """No reply will come to what is unanswered; note how long it was waited for."""
+        now = time.monotonic()
+        client.scatter()
+        for asked in client.flight:
+            since = asked.due if self._from_due else asked.sent
+            if since < math.inf:
+                self.records.lose(now - since)
+        client.flight.clear()
+
     def _again(self, client: Client) -> None:
-        if client.begun and client.state is State.DOWN and not client.flight:
+        if client.begun and client.state is State.DOWN and not client.unanswered:
             self.begin(client)
 
     @property
@@ -349,6 +375,6 @@ class Load:
         for client in self.clients:
             if client.state is State.CONNECTING or client.state is State.SECURING:
                 self.connector.check_time(client, now)
-            elif client.flight and now - client.flight[0].sent > timeout:
+            elif now - client.waits_since > timeout:
                 self.fail(client, "timeout", self._checker.silence(client, timeout))
         self.timers.after(self._scan_interval, self._scan)

@@ -1,7 +1,8 @@
 """What a result says, by name: for thresholds, comparisons and whatever shows it.
 
-``p50``, ``p99.9``, ``min``, ``mean``, ``max`` and ``stdev`` are of the latency, corrected;
-with ``uncorrected.`` or ``connect.`` before them of those durations. Beside them:
+``p50``, ``p99.9``, ``min``, ``mean``, ``max`` and ``stdev`` are of the latency, corrected, in
+which lost requests have the time for which they were waited for; with ``uncorrected.`` or
+``connect.`` before them of those durations. Beside them:
 ``messages``, ``messages_per_second`` (``rate`` for short), ``connects``,
 ``connects_per_second``, ``errors``, ``errors.KIND`` and ``error_rate``.
 """
@@ -23,7 +24,7 @@ from .amounts import (
     share_words,
 )
 from .histogram import Histogram
-from .results import Result
+from .results import ERROR_KINDS, Result
 
 __all__ = ["MEASURES_HELP", "Measure", "error_rate", "errors", "measure_of"]
 
@@ -36,7 +37,6 @@ MEASURES_HELP = (
 )
 
 _PERCENTILE = re.compile(r"p([0-9]{1,2}(?:\.[0-9]{1,6})?|100)", re.ASCII)
-_ERROR_KIND = re.compile(r"errors\.([a-z]+(?:-[a-z]+)*)", re.ASCII)
 
 
 class Measure(NamedTuple):
@@ -60,9 +60,9 @@ def measure_of(name: str) -> Measure:
     if name in _PLAIN:
         kind, value = _PLAIN[name]
         return Measure(name, kind, value)
-    if found := _ERROR_KIND.fullmatch(name):
-        return Measure(name, "count", _errors_of(found[1]))
     first, _, rest = name.partition(".")
+    if first == "errors":
+        return Measure(name, "count", _errors_of(_kind_of_error(rest)))
     durations, statistic = (first, rest) if first in _DURATIONS else ("", name)
     of_durations = _statistic(statistic)
     if of_durations is None:
@@ -150,9 +150,25 @@ def _of(
 ) -> Callable[[Result], float | None]:
     def value(result: Result) -> float | None:
         durations = durations_of(result)
-        return statistic(durations) if durations.count else None
+        nothing = not durations.count
+        if durations is result.latency:
+            # Lost requests alone tell how long they would have taken at least, and no more.
+            nothing = durations.count == result.lost.count
+        return None if nothing else statistic(durations)
 
     return value
+
+
+def _kind_of_error(name: str) -> str:
+    """A mistaken name would be one that never occurs, and its threshold always kept."""
+    if name in ERROR_KINDS:
+        return name
+    import difflib
+
+    kinds = sorted(ERROR_KINDS)
+    close = difflib.get_close_matches(name.lower(), kinds, 1)
+    meant = f"did you mean 'errors.{close[0]}'?" if close else f"there are {', '.join(kinds)}"
+    raise UsageError(f"'errors.{name}': errors of no kind are called {name!r}; {meant}")
 
 
 def _errors_of(kind: str) -> Callable[[Result], float]:

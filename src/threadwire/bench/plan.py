@@ -13,12 +13,15 @@ from ..errors import UsageError
 from ..framing import Auto, Framing, Lines, Raw
 from .expect import AnyReply, Expectation
 from .messages import Messages, Sizes
+from .printable import printable
 
 __all__ = ["Plan"]
 
 _MOST_SECONDS = 1e8
 _MOST_CLIENTS = 1_000_000
 _MOST_PROCESSES = 1024
+_OF_RATE = "messages a second"
+_MOST_RATE = 1e6  # messages a second of one process: several times what one can send
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +48,16 @@ class Plan:
     duration
         Seconds that are measured [10]; ``None``: until ``requests`` are answered.
     requests
-        Messages that are measured, at most [as many as there are].
+        Messages that are measured, at most [as many as there are]. When they are fewer than
+        could be on their way at once, clients, pipeline and processes are no more than needed.
     warmup
         Seconds before, at full load, that are not measured [1].
     ramp
         Seconds, before the warm-up, in which the load grows from nothing to full [0]: clients
         begin one after the other, or the rate grows evenly.
     connect_each
-        Every message has a connection of its own: connect, ask once, check, close.
+        Every message has a connection of its own: connect, ask once, check, close. Latency
+        counts from the beginning of connecting then, if not from when the message was due.
     processes
         Processes that the load comes from [1].
     timeout
@@ -99,7 +104,7 @@ class Plan:
         if self.requests is not None:
             _check_count("requests", self.requests, 1, 10**15)
         if self.rate is not None:
-            _check_number("rate", self.rate, 1e-3, 1e9, "messages a second")
+            _check_number("rate", self.rate, 1e-3, _MOST_RATE * _MOST_PROCESSES, _OF_RATE)
         if self.duration is not None:
             _check_number("duration", self.duration, 0.001, _MOST_SECONDS, "seconds")
         _check_number("warmup", self.warmup, 0, _MOST_SECONDS, "seconds")
@@ -107,8 +112,18 @@ class Plan:
         limits.CLIENT_TIMEOUT.check(self.timeout)
         limits.MAX_MESSAGE.check_whole(self.max_message)
         self._check_together()
+        if self.requests is not None and self.requests < self.clients * self.pipeline:
+            self._need_no_more_than(self.requests)
         if isinstance(self.framing, Auto):
             object.__setattr__(self, "framing", Lines())
+
+    def _need_no_more_than(self, requests: int) -> None:
+        """More than they are would be sent before the first of them is answered."""
+        pipeline = min(self.pipeline, requests)
+        clients = max(1, requests // pipeline)
+        object.__setattr__(self, "pipeline", pipeline)
+        object.__setattr__(self, "clients", clients)
+        object.__setattr__(self, "processes", min(self.processes, clients))
 
     @property
     def address(self) -> Address:
@@ -121,7 +136,7 @@ class Plan:
 
     def summary(self) -> dict[str, Any]:
         """What was asked for, for JSON and for people; passwords are never part of it."""
-        return {
+        told = {
             "url": self.url,
             "framing": str(self.framing),
             "loop": "closed" if self.rate is None else "open",
@@ -139,6 +154,10 @@ class Plan:
             "processes": self.processes,
             "timeout": self.timeout,
             "seed": self.seed,
+        }
+        return {
+            name: printable(value) if isinstance(value, str) else value
+            for name, value in told.items()
         }
 
     def _check_types(self) -> None:
@@ -171,6 +190,11 @@ class Plan:
             raise UsageError(f"arrivals must be constant or poisson, not {self.arrivals!r}")
         if self.duration is None and self.requests is None:
             raise UsageError("duration or requests must say when it is over")
+        if self.rate is not None and self.rate > _MOST_RATE * self.processes:
+            raise UsageError(
+                f"rate must be at most {_MOST_RATE:,.0f} messages a second for each process, "
+                f"of which there are to be {self.processes}, not {self.rate:,.0f} in all"
+            )
         if self.processes > self.clients:
             raise UsageError(f"processes must be at most clients ({self.clients}), one each")
         if self.connect_each and self.pipeline > 1:

@@ -62,12 +62,12 @@ def _rate_over_time(result: Result) -> str:
 
 
 def _latency_over_time(result: Result) -> str:
-    answered = [one for one in result.intervals if one.messages and one.max > 0]
+    answered = [one for one in result.intervals if one.max > 0]
     if not answered:
         return ""
 
     def when_answered(name: str) -> Callable[[Interval], float | None]:
-        return lambda one: getattr(one, name) if one.messages and one.max > 0 else None
+        return lambda one: getattr(one, name) if one.max > 0 else None
 
     curves = [
         Curve("p50", "p50", _over_time(result, when_answered("p50"))),

@@ -6,9 +6,14 @@ from array import array
 from dataclasses import dataclass, field
 
 from .histogram import Histogram
-from .results import ErrorKind, Phase
+from .printable import printable
+from .results import ERROR_KINDS, ErrorKind, Phase
 
 __all__ = ["Records", "Snapshot", "add_error"]
+
+_EXAMPLE = 1000  # characters that are kept of one
+
+_MOST_LOST = 4096  # durations that are collected, however many are lost at once
 
 
 @dataclass
@@ -18,7 +23,8 @@ class Snapshot:
     ``tick`` counts them from 0 since measuring began, ``seconds`` is the time it covers, and
     ``up`` how many connections there are. The histograms are as in :class:`.results.Result`,
     ``behind`` those of :class:`.results.Generator`; in a closed loop ``service`` is empty,
-    for it would be the same as ``latency``.
+    for it would be the same as ``latency``. ``latency`` is of right replies alone, and ``lost``
+    of the requests that got no reply: how long they were waited for.
     """
 
     phase: Phase
@@ -29,6 +35,7 @@ class Snapshot:
     bytes_received: int = 0
     latency: Histogram = field(default_factory=Histogram)
     service: Histogram = field(default_factory=Histogram)
+    lost: Histogram = field(default_factory=Histogram)
     behind: Histogram = field(default_factory=Histogram)
     connect: Histogram = field(default_factory=Histogram)
     errors: dict[str, ErrorKind] = field(default_factory=dict)
@@ -40,6 +47,7 @@ class Records:
     def __init__(self) -> None:
         self.latencies = array("d")
         self.services = array("d")
+        self.lost = array("d")
         self.behind = array("d")
         self.connects = array("d")
         self.bytes_sent = 0
@@ -49,12 +57,23 @@ class Records:
     def error(self, kind: str, example: str, count: int = 1) -> None:
         add_error(self._noted.errors, kind, ErrorKind(count, example))
 
+    def count_latency(self, seconds: float, count: int) -> None:
+        """So many replies took so long, each of them."""
+        self._noted.latency.record(seconds, count)
+
+    def lose(self, seconds: float) -> None:
+        """A request gets no reply, and was waited for so long."""
+        self.lost.append(max(0.0, seconds))
+        if len(self.lost) >= _MOST_LOST:
+            self.bin()
+
     def bin(self) -> None:
         """Move what was collected into the histograms."""
         noted = self._noted
         for collected, histogram in (
             (self.latencies, noted.latency),
             (self.services, noted.service),
+            (self.lost, noted.lost),
             (self.behind, noted.behind),
             (self.connects, noted.connect),
         ):
@@ -73,6 +92,10 @@ class Records:
 
 
 def add_error(errors: dict[str, ErrorKind], kind: str, more: ErrorKind) -> None:
-    """Count ``more`` of a kind; the first example stays."""
+    """Count ``more`` of a kind; the first example stays, fit to be shown."""
     known = errors.get(kind)
-    errors[kind] = more if known is None else ErrorKind(known.count + more.count, known.example)
+    if known is None:
+        if kind not in ERROR_KINDS:
+            raise ValueError(f"{kind!r} is no kind of error")
+        known = ErrorKind(0, printable(more.example, _EXAMPLE))
+    errors[kind] = ErrorKind(known.count + more.count, known.example)

@@ -226,6 +226,7 @@ def _comparison(comparison: Comparison | None) -> Iterator[str]:
     if comparison.differences:
         lines = "".join(f"<li>{escape(line)}</li>" for line in comparison.differences)
         yield f'<div class="notice warn">The plans differ:<ul>{lines}</ul></div>'
+    yield from (_notice("warn", note) for note in comparison.notes)
 
 
 def _footer(result: Result) -> str:

@@ -6,16 +6,45 @@ when a field changes its meaning or goes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from ..errors import UsageError
+from .fields import amount, flag, mapping, plain, text, whole
 from .histogram import Histogram
 
-__all__ = ["SCHEMA", "ErrorKind", "Generator", "Interval", "Phase", "Progress", "Result"]
+__all__ = [
+    "ERROR_KINDS",
+    "SCHEMA",
+    "ErrorKind",
+    "Generator",
+    "Interval",
+    "Phase",
+    "Progress",
+    "Result",
+]
 
 SCHEMA: Final = 1
+
+# Whatever is counted is one of them, and no threshold is about another; docs/bench.md has each.
+ERROR_KINDS: Final = frozenset(
+    {
+        "connect-refused",
+        "connect-timeout",
+        "connect-failed",
+        "tls",
+        "closed",
+        "reset",
+        "network",
+        "timeout",
+        "wrong-reply",
+        "too-much",
+        "framing",
+        "unsent",
+        "unanswered",
+    }
+)
 
 Phase: TypeAlias = Literal["connecting", "ramp", "warmup", "measuring", "finishing"]
 
@@ -34,7 +63,7 @@ class Interval:
 
     ``at`` is when it begins, in seconds since measuring began, and ``seconds`` how long it is.
     ``messages`` and ``errors`` are those that came in it; ``p50``, ``p99`` and ``max`` are
-    their latencies, corrected, in seconds, and 0 without any.
+    their latencies, corrected, in seconds, lost requests included, and 0 without any.
     """
 
     at: float
@@ -59,7 +88,8 @@ class Generator:
     ``behind`` is the 99th percentile of how late messages were sent, in seconds, though a
     connection was free for them, and ``behind_max`` the most; 0 in a closed loop, which has
     no schedule. ``saturated`` says that it may have been the bottleneck itself, ``why`` by
-    what that is told.
+    what that is told. If not, but for its highest latencies it was late itself, ``own_above``
+    is the percentile above which they are its own, and not the service's.
     """
 
     processes: int = 1
@@ -69,6 +99,7 @@ class Generator:
     behind_max: float = 0.0
     saturated: bool = False
     why: str = ""
+    own_above: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +120,14 @@ class Result:
         In the measured time, framing included, TLS not.
     latency
         Corrected: from when each request was due to its reply; in a closed loop, from when
-        it was sent. Replies that came after the measured time, to requests due within it,
-        are in it, too.
+        it was sent, or connecting for it began. Replies that came after the measured time, to
+        requests due within it, are in it, too, and so are the lost requests.
     service
-        Uncorrected: from when it was really sent. In a closed loop the same.
+        Uncorrected: from when it was really sent to its reply. In a closed loop whose
+        connections stay the same as ``latency``.
+    lost
+        Requests that got no reply, with the time after which they were given up: at least so
+        long they would have taken.
     connect
         How long connections took, TLS handshake included; also those made before measuring.
     errors
@@ -113,6 +148,7 @@ class Result:
     latency: Histogram
     service: Histogram
     connect: Histogram
+    lost: Histogram = field(default_factory=Histogram)
     connects_before: int = 0
     errors: Mapping[str, ErrorKind] = field(default_factory=dict)
     errors_before: Mapping[str, ErrorKind] = field(default_factory=dict)
@@ -154,6 +190,7 @@ class Result:
             "bytes_received": self.bytes_received,
             "latency": self.latency.to_json(),
             "service": self.service.to_json(),
+            "lost": self.lost.to_json(),
             "connect": self.connect.to_json(),
             "errors": {kind: asdict(error) for kind, error in self.errors.items()},
             "errors_before": {k: asdict(error) for k, error in self.errors_before.items()},
@@ -173,35 +210,58 @@ class Result:
             raise UsageError(f"a result of schema {data['schema']!r}; known is {SCHEMA}")
         try:
             return cls(
-                **{name: kind(data[name]) for name, kind in _PLAIN.items()},
-                plan=dict(data["plan"]),
+                **{name: checked(data[name]) for name, checked in _PLAIN.items()},
+                plan={name: _of_plan(name, value) for name, value in data["plan"].items()},
                 latency=Histogram.from_json(data["latency"]),
                 service=Histogram.from_json(data["service"]),
+                lost=Histogram.from_json(data["lost"]),
                 connect=Histogram.from_json(data["connect"]),
                 errors=_errors(data["errors"]),
                 errors_before=_errors(data["errors_before"]),
-                intervals=tuple(Interval(**interval) for interval in data["intervals"]),
-                generator=Generator(**data["generator"]),
+                intervals=tuple(_checked(Interval, one) for one in data["intervals"]),
+                generator=_checked(Generator, data["generator"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"not a result of threadwire bench: {error!r}") from error
 
 
 def _errors(data: Mapping[str, Any]) -> dict[str, ErrorKind]:
-    return {kind: ErrorKind(**error) for kind, error in data.items()}
+    return {text(kind): _checked(ErrorKind, error) for kind, error in data.items()}
 
 
-_PLAIN: Final[Mapping[str, type[Any]]] = {
-    "started_at": float,
-    "seconds": float,
-    "interrupted": bool,
-    "messages": int,
-    "messages_per_second": float,
-    "connects": int,
-    "connects_per_second": float,
-    "connects_before": int,
-    "bytes_sent": int,
-    "bytes_received": int,
+def _of_plan(name: str, value: object) -> object:
+    # A seed is any whole number, and nothing is computed from it.
+    return value if name == "seed" and type(value) is int else plain(value)
+
+
+_Part = TypeVar("_Part", ErrorKind, Interval, Generator)
+
+_CHECKS: Final[Mapping[str, Callable[[object], Any]]] = {
+    "int": whole,
+    "float": amount,
+    "float | None": lambda value: None if value is None else amount(value),
+    "bool": flag,
+    "str": text,
+}
+
+
+def _checked(part: type[_Part], data: Any) -> _Part:
+    """A part of a result; what a later version has added to it is left out."""
+    found = mapping(data)
+    return part(**{one.name: _CHECKS[str(one.type)](found[one.name]) for one in fields(part)})
+
+
+_PLAIN: Final[Mapping[str, Callable[[object], Any]]] = {
+    "started_at": amount,
+    "seconds": amount,
+    "interrupted": flag,
+    "messages": whole,
+    "messages_per_second": amount,
+    "connects": whole,
+    "connects_per_second": amount,
+    "connects_before": whole,
+    "bytes_sent": whole,
+    "bytes_received": whole,
 }
 
 

@@ -2,6 +2,10 @@
 
 The schedule itself is the queue of what is due and not sent, so that it takes no memory
 however long it gets. What has waited for ``timeout`` is given up, as ``unsent``.
+
+When the load itself was late with a message, though a client was free, it was so with all that
+had come due by then: they are sent late, too, and the client that becomes free for them only
+later is not to blame for it.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ from .plan import Plan
 from .records import Records
 
 __all__ = ["Rota"]
+
+_PAUSE = 0.001  # seconds of being late from which on the load is taken to have paused
 
 
 class Rota:
@@ -44,6 +50,7 @@ class Rota:
         self.next_due = math.inf
         self.crowded = False  # no client has room
         self._idle: deque[Client] = deque()  # with nothing to do, the longest so first
+        self._paused = (0.0, 0.0)  # from when to when the load was late last
         self._turn = 0  # among clients that have something to do, and room
 
     def follow(self, due: Iterator[float]) -> None:
@@ -59,13 +66,14 @@ class Rota:
             self._due, self.next_due = iter(()), math.inf
             self._exhausted()
 
-    def give_up(self, now: float) -> None:
-        """What is due and not sent never will be, nor what is not due yet."""
+    def give_up(self, now: float, *, as_errors: bool = True) -> None:
+        """What is due and not sent is lost, and what is not due yet will never be sent."""
         count = 0
         while self.next_due <= now:
             count += 1
+            self._records.lose(now - self.next_due)
             self.next_due = next(self._due, math.inf)
-        if count:
+        if count and as_errors:
             self._count_unsent(count)
         self._due, self.next_due = iter(()), math.inf
 
@@ -89,18 +97,29 @@ class Rota:
         while self.next_due <= now:
             due = self.next_due
             if now - due > self._timeout:
+                self._records.lose(now - due)
                 self._count_unsent(1)
             else:
                 client = self._find_room()
                 if client is None:
                     self.crowded = True
                     return
-                note(now - max(due, client.free_since))
+                note(self._lateness(due, client.free_since, now))
                 self._ask(client, due)
                 client.full = len(client.flight) >= self._pipeline
             self.next_due = next(self._due, math.inf)
         if self.next_due == math.inf:
             self._exhausted()
+
+    def _lateness(self, due: float, free_since: float, now: float) -> float:
+        """Seconds that the load itself has kept waiting what was due."""
+        late = now - max(due, free_since)
+        began, ended = self._paused
+        if late > _PAUSE:
+            self._paused = (now - late, now)
+        elif due <= ended:
+            late = max(late, ended - max(due, began))
+        return late
 
     def _find_room(self) -> Client | None:
         idle = self._idle

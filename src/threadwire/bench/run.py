@@ -39,7 +39,8 @@ def run(
         from other processes, which take no notice of it.
     stop
         Ends the run early when it is set. So does Ctrl-C, once: the result is of what has
-        been measured until then, and says that it was interrupted.
+        been measured until then, and says that it was interrupted. After that, Ctrl-C ends
+        the processes at once, and KeyboardInterrupt is raised.
 
     Raises :class:`~threadwire.UsageError` for what shows to be wrong only now,
     :class:`~threadwire.ConnectError` where the service's name is not known, and
@@ -52,6 +53,8 @@ def run(
         try:
             running.run()
         except KeyboardInterrupt:
+            if running.interrupted:
+                raise  # the second one, while the processes were to have their last word
             running.interrupt()
     return gathering.result(interrupted=running.interrupted)
 

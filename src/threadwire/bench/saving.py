@@ -14,12 +14,14 @@ __all__ = ["json_of", "load", "require_writable", "save"]
 
 
 def json_of(result: Result) -> str:
-    """The result as one JSON object on one line; docs/bench.md has the schema."""
-    return json.dumps(result.to_json(), ensure_ascii=False)
+    """The result as one JSON object on one line of ASCII; docs/bench.md has the schema."""
+    return json.dumps(result.to_json())
 
 
 def require_writable(path: str) -> None:
     """Fail before the load rather than after it; raises :class:`~threadwire.UsageError`."""
+    if not path:
+        raise UsageError("'' is not the name of a file")
     folder = os.path.dirname(path) or "."
     if os.path.isdir(path):
         raise UsageError(f"{path!r} is a directory; a file is wanted")
@@ -32,16 +34,17 @@ def require_writable(path: str) -> None:
 def save(path: str, text: str) -> None:
     """Write ``text`` to ``path``: who reads it finds the old content or all of the new.
 
-    Raises OSError. The file has the mode that a new one has, or the old one's.
+    Raises OSError. The file has the mode that a new one has, or the old one's. What is no text,
+    as in names of files, is spelled out.
     """
     # A pipe or a device, as /dev/stdout, cannot be replaced; it is written to.
     if os.path.exists(path) and not os.path.isfile(path):
-        Path(path).write_text(text, encoding="utf-8")
+        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
         return
     path = os.path.realpath(path)  # a link stays one
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".threadwire-")
     try:
-        with open(descriptor, "w", encoding="utf-8") as file:
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             os.fchmod(file.fileno(), _mode(path))
             file.flush()
@@ -64,7 +67,9 @@ def load(path: str) -> Result:
         return Result.from_json(json.loads(text))
     except json.JSONDecodeError as error:
         raise UsageError(f"{path}: not a saved result: {error}") from None
-    except (UsageError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except RecursionError:
+        raise UsageError(f"{path}: not a saved result: it is nested too deeply") from None
+    except (UsageError, ValueError) as error:
         raise UsageError(f"{path}: not a saved result: {error}") from None
 
 

@@ -10,6 +10,7 @@ from ..errors import describe_os_error
 from ..transport.poller import WRITE, Poller
 from .client import Asked, Blocked, Client
 from .records import Records
+from .requests import Burst
 
 __all__ = ["Sender", "broken_by"]
 
@@ -31,9 +32,9 @@ class Sender:
         self.pairs: list[tuple[int, bytes | memoryview]] = []  # what the next flush sends
         self._senders: list[Client] = []  # and for whom
         self._queued: list[Client] = []  # those whose ``out`` it sends
-        self._asked: list[Asked] = []  # what it has to note the time of
+        self._asked: list[Asked | Burst] = []  # what it has to note the time of
 
-    def note(self, asked: Iterable[Asked]) -> None:
+    def note(self, asked: Iterable[Asked | Burst]) -> None:
         """They are sent with the next flush, which notes the time."""
         self._asked.extend(asked)
 
@@ -54,21 +55,23 @@ class Sender:
         """Send all that is to be sent, in one call."""
         if self._queued:
             self._gather()
+        if self._asked:
+            # Some of it may have to wait for room, which is the service's doing.
+            now = time.monotonic()
+            for asked in self._asked:
+                asked.sent = now
+            self._asked.clear()
         pairs, senders = self.pairs, self._senders
         if not pairs:
             return
         self.pairs, self._senders = [], []
-        now = time.monotonic()
-        for asked in self._asked:
-            asked.sent = now
-        self._asked.clear()
         counts = self._poller.write(pairs)
         if counts is None:
             self._records.bytes_sent += sum([len(data) for _, data in pairs])
             return
         for client, (_, data), count in zip(senders, pairs, counts, strict=True):
             if count < 0:
-                self._broke(client, *broken_by(-count, len(client.flight)))
+                self._broke(client, *broken_by(-count, client.unanswered))
                 continue
             self._records.bytes_sent += count
             if count < len(data):
@@ -102,7 +105,7 @@ class Sender:
             counts = self._poller.write([(client.fd, piece)])
             count = len(piece) if counts is None else counts[0]
             if count < 0:
-                self._broke(client, *broken_by(-count, len(client.flight)))
+                self._broke(client, *broken_by(-count, client.unanswered))
                 return
             self._records.bytes_sent += count
             if count == len(out[0]):

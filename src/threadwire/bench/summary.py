@@ -190,6 +190,7 @@ def _comparison(comparison: Comparison, *, spreads: bool) -> Group:
             _text(row.verdict, style),
         )
     notes = [_text(f"The plans differ: {line}", "yellow") for line in comparison.differences]
+    notes += [_text(note, "yellow") for note in comparison.notes]
     return Group(_text(f"compared with {comparison.title}", "dim"), table, *notes)
 
 

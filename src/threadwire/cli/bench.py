@@ -6,7 +6,7 @@ import io
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..bench.results import Result
     from ..bench.thresholds import Missed, Threshold
 
-FAILURE, INTERRUPTED = 1, 130
+FAILURE, INTERRUPTED, TERMINATED = 1, 130, 143
 
 _WIDTH = 100  # columns, where no terminal says how many there are
 
@@ -63,7 +63,8 @@ def bench(
     the uncorrected one are told.
 
     Exit codes: 0 ok, 1 not one right reply or a --fail-if that holds, 2 wrong usage, 3 no
-    connection at all, 130 interrupted, after what was measured until then is told.
+    connection at all, 130 interrupted, after what was measured until then is told, 143 ended by
+    SIGTERM.
     """
     from ..bench import saving
     from ..bench.run import run
@@ -75,47 +76,63 @@ def bench(
             saving.require_writable(path)
     earlier = {path: saving.load(path) for path in compare}
     plan = make_plan(**asked)
-    with _interrupt_ends() as stop, _watch(plan.url, quiet=quiet) as watch:
+    with _signals_end() as stop, _watch(plan.url, quiet=quiet) as watch:
         result = run(plan, watch, stop)
-    failed = missed(fail_if, result)
-    comparison = None
-    if earlier:
-        from ..bench.comparison import compare as compared
-
-        comparison = compared(result, earlier)
+    # A run may have taken long: whatever fails from here on, as a full disk or a reader who has
+    # left, it is written where it can be.
     text = saving.json_of(result)
-    # A run may have taken long: neither a full disk nor a reader who has left loses it.
     try:
-        if as_json:
-            click.echo(text)
-        elif result.connected:
-            _summary(result, comparison, fail_if, failed)
-    finally:
         if save is not None:
             saving.save(save, f"{text}\n")
-        if html is not None:
-            from ..bench.report import html_of
+    finally:
+        failed = missed(fail_if, result)
+        comparison = _compared(result, earlier)
+        try:
+            if as_json:
+                click.echo(text)
+            elif result.connected:
+                _summary(result, comparison, fail_if, failed)
+        finally:
+            if html is not None:
+                from ..bench.report import html_of
 
-            page = html_of(result, comparison=comparison, thresholds=fail_if, missed=failed)
-            saving.save(html, page)
+                page = html_of(result, comparison=comparison, thresholds=fail_if, missed=failed)
+                saving.save(html, page)
     return _outcome(result, failed)
 
 
+def _compared(result: Result, earlier: Mapping[str, Result]) -> Comparison | None:
+    if not earlier:
+        return None
+    from ..bench.comparison import compare
+
+    return compare(result, earlier)
+
+
 @contextmanager
-def _interrupt_ends() -> Iterator[threading.Event]:
-    """The first Ctrl-C asks for an end, with what was measured; the second one just ends it."""
+def _signals_end() -> Iterator[threading.Event]:
+    """The first Ctrl-C asks for an end, with what was measured; the second one just ends it.
+
+    So does SIGTERM, but leaves the terminal as it was.
+    """
     stop = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def interrupt(*_: object) -> None:
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    def terminate(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.exit(TERMINATED)
+
     signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, terminate)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _watch(url: str, *, quiet: bool) -> Watch:

@@ -30,7 +30,6 @@ DEFAULT_URL = "tcp://127.0.0.1:12345"
 _DURATION = 10.0  # seconds that are measured, unless it is said otherwise
 
 
-
 def _options(group: str, *options: tuple[tuple[str, ...], dict[str, Any]]) -> Iterator[Any]:
     for names, fields in options:
         yield click.option(*names, cls=GroupedOption, group=group, **fields)
