@@ -7,10 +7,10 @@ of the two drives. Below that, it is whether they measure the same latency. Both
 random letters, check every reply, and take turns on servers that are started anew each round.
 
 The tables go to standard output as Markdown, progress to standard error. The exit status is 1
-if a run failed or the two disagree: by more than LEAST_RATE in the messages a second of 64 clients
-with one message in flight or 32, or by more than FURTHEST in a p50 below saturation, or in a p99 of the server whose
-slow replies are its own doing. The p99 of a few microseconds is the machine's: of each run it
-tells how often something else was in the way.
+if a run failed or the two disagree: by more than LEAST_RATE in the messages a second of 64
+clients with one message in flight or 32, or by more than FURTHEST in a p50 below saturation, or
+in a p99 of the server whose slow replies are its own doing. The p99 of a few microseconds is the
+machine's: of each run it tells how often something else was in the way.
 """
 
 import argparse
