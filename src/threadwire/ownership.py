@@ -129,8 +129,8 @@ class Owned(Outgoing):
         # Owner to set, any thread to read; seconds of the monotonic clock.
         self.active_at = 0.0  # when its last message came, as a turn's begin; 0.0 for never
         # Since when the thread of its own is inside the handler, 0.0 if it is not; also set by
-        # whoever gives it that thread, before the thread is told. A session that waits in
-        # receive() is none, see ``_reading``.
+        # whoever gives it that thread, before the thread is told. It is not inside while it
+        # waits for its peer: in a session's receive(), in STARTTLS, or to send a reply.
         self.busy_since = 0.0
 
         self._here = False  # loop: it is the one that serves it

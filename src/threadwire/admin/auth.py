@@ -20,6 +20,7 @@ import os
 import stat
 import threading
 import time
+from abc import ABC, abstractmethod
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -44,15 +45,16 @@ def is_local(address: Address) -> bool:
         return False
 
 
-class Token:
+class Token(ABC):
     """The token that requests have to bear."""
 
     def matches(self, given: str) -> bool:
         """Whether it is this; how long that takes tells nothing of how much of it is right."""
         return hmac.compare_digest(given.encode("latin-1", "replace"), self.current())
 
+    @abstractmethod
     def current(self) -> bytes:
-        raise NotImplementedError
+        """The token as it is now."""
 
 
 class FixedToken(Token):

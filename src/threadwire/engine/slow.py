@@ -9,10 +9,9 @@ Who is looked at: the clients that threads of their own serve. A handler that is
 for one is no matter here. One for which no thread is to be had holds up the loop, and this look
 with it; the watchdog tells of that.
 
-What is read of a thread's connection are hints. A session's time is set anew only when its
-``receive()`` returns; for an instant before that it would seem to have been busy all the while
-that it waited. So before anything is told the thread's frames have the last word, which are
-needed anyway to say where it stands; and what they say holds only if the time is still the
+What is read of a thread's connection are hints: a session may go into ``receive()``, and come
+back, between two of them. So before anything is told the thread's frames have the last word, which
+are needed anyway to say where it stands; and what they say holds only if the time is still the
 same afterwards. Between two times of telling, where frames would cost too much, only what the
 next look confirms is believed.
 
