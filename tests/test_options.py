@@ -422,6 +422,16 @@ def looked(server: Server) -> None:
         assert server.healthy(PATIENCE)
 
 
+def settled(server: Server) -> None:
+    """A client is there, and whoever serves it waits for it: from there on its time counts.
+
+    A thread of its own may be late to do so, and an idle client is not closed before.
+    """
+    eventually(lambda: server.connections)
+    connection = server.connections[0]
+    eventually(lambda: connection._here or connection._reading)
+
+
 every_handler = pytest.mark.parametrize("handler", [reverse, echo_session], ids=["loop", "session"])
 
 
@@ -439,11 +449,10 @@ def test_an_idle_timeout_for_those_who_are_idle_already(
         looked(server)
         server.reconfigure(idle_timeout=60)
         looked(server)
-        connection = server.connections[0]
-        eventually(lambda: connection._here or connection._reading)
+        settled(server)
         clock.turn(5)
         looked(server)
-        assert not connection.closed
+        assert not server.connections[0].closed
         clock.turn(70)
         assert peer.hear_all() == b""
     assert events.closed_reason() is CloseReason.IDLE_TIMEOUT
@@ -458,6 +467,7 @@ def test_a_message_timeout_for_those_who_have_begun_one(
     with Peer(server.address) as peer:
         peer.say(b"ha")
         eventually(lambda: server.connections and server.connections[0].begun)
+        settled(server)
         looked(server)
         server.reconfigure(message_timeout=30)
         looked(server)
@@ -477,6 +487,7 @@ def test_a_shorter_timeout_is_not_waited_for_as_long_as_the_one_before(
     server = serving(handler, idle_timeout=1e6, message_timeout=1e6, clock=clock)
     with Peer(server.address) as peer:
         eventually(lambda: server._engine._loops[0]._clients.deadlines.watched)
+        settled(server)
         server.reconfigure(idle_timeout=60)
         looked(server)
         for _ in range(2):
@@ -492,6 +503,7 @@ def test_timeouts_that_are_turned_off_and_on(serving: Serving, handler: Any) -> 
     server = serving(handler, idle_timeout=60, clock=clock)
     with Peer(server.address) as peer:
         eventually(lambda: server._engine._loops[0]._clients.deadlines.watched)
+        settled(server)
         server.reconfigure(idle_timeout=None, message_timeout=None)
         looked(server)
         clock.turn(1000)
