@@ -47,7 +47,7 @@ sanitize: $(VENV)/.developing ## The poller in C, under the sanitizers
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 		THREADWIRE_SPEEDUPS=build/sanitize/_speedups.so \
-		$(BIN)/python -m pytest --capture=sys tests/transport/test_poller.py tests/transport/test_tally.py $(PYTEST_ARGS)
+		$(BIN)/python -m pytest --capture=sys tests/transport/test_poller.py tests/transport/test_handling.py $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.fuzzing ## Fuzz each target for FUZZ_SECONDS [60], see fuzz/README.md
 	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)

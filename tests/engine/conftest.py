@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from threadwire.transport import poller, portable, tally
+from threadwire.transport import handling, poller, portable
 
 
 def serve_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have servers that are made from now on do without C."""
     monkeypatch.setattr("threadwire.engine.loop.Poller", portable.Poller)
-    monkeypatch.setattr("threadwire.engine.turns.call_each", tally.call_each)
+    monkeypatch.setattr("threadwire.engine.turns.call_each", handling.call_each)
     for module in ("baton", "loop", "spare_threads"):
-        monkeypatch.setattr(f"threadwire.engine.{module}.Tally", tally.Tally)
+        monkeypatch.setattr(f"threadwire.engine.{module}.Tally", handling.Tally)
     for module in ("turns", "own_thread"):
-        monkeypatch.setattr(f"threadwire.engine.{module}.timed", tally.timed)
+        monkeypatch.setattr(f"threadwire.engine.{module}.timed", handling.timed)
 
 
 @pytest.fixture(params=["c", "python"])

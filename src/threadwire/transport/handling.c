@@ -1,4 +1,4 @@
-/* Calling handlers, and how long they take; tally.py is the same in Python.
+/* Calling handlers, and how long they take; handling.py is the same in Python.
 
 A Tally belongs to one thread, which alone adds to it, while it holds the interpreter's lock or,
 on a build without, as the one thread that does; any thread reads. So a thread whose loop has

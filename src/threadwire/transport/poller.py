@@ -1,6 +1,6 @@
 """The batching poller: the twin in C, or else the one in Python.
 
-Both do the same, as :mod:`.portable` and :mod:`.tally` say. The environment variable
+Both do the same, as :mod:`.portable` and :mod:`.handling` say. The environment variable
 ``THREADWIRE_PURE`` chooses Python, if it is set to anything but nothing or ``0``; so does a
 system or an installation that has no C twin. ``TWIN`` says which it is, ``"c"`` or ``"python"``.
 """
@@ -23,12 +23,12 @@ elif os.environ.get("THREADWIRE_PURE", "") in ("", "0"):
         TWIN = "c"
     except ImportError:
         from .portable import Poller, accept_now, hang_up, send_now
-        from .tally import Tally, call_each, timed
+        from .handling import Tally, call_each, timed
 
         TWIN = "python"
 else:
     from .portable import Poller, accept_now, hang_up, send_now
-    from .tally import Tally, call_each, timed
+    from .handling import Tally, call_each, timed
 
     TWIN = "python"
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from threadwire.durations import BOUNDS, Histogram
 from threadwire.transport import poller as chosen
-from threadwire.transport import tally as portable
+from threadwire.transport import handling as portable
 
 from .speedups import SPEEDUPS
 

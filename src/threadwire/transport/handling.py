@@ -1,4 +1,4 @@
-"""How long handlers take, counted in Python: the twin of handling.c.
+"""Calling handlers, and how long they take, in Python: the twin of handling.c.
 
 A :class:`Tally` belongs to one thread, which alone adds to it; any thread reads. So a thread
 whose loop has been taken from it meanwhile adds to nobody else's.
