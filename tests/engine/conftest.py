@@ -13,6 +13,8 @@ def serve_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("threadwire.engine.turns.call_each", handling.call_each)
     for module in ("baton", "loop", "spare_threads"):
         monkeypatch.setattr(f"threadwire.engine.{module}.Tally", handling.Tally)
+    monkeypatch.setattr("threadwire.engine.baton.Place", handling.Place)
+    monkeypatch.setattr("threadwire.engine.turns.Taken", handling.Taken)
     for module in ("turns", "own_thread"):
         monkeypatch.setattr(f"threadwire.engine.{module}.timed", handling.timed)
 

@@ -11,6 +11,7 @@ import pytest
 import threadwire
 from threadwire import Connection, current_connection
 from threadwire.engine.baton import Baton
+from threadwire.transport.poller import Place
 
 from ..conftest import Serving
 from ..support import PATIENCE, Peer, eventually, wait_for
@@ -202,15 +203,17 @@ def test_a_thread_that_has_lost_the_loop_is_for_nobody_when_it_is_spare_again(
     assert found == [b"nobody"] * spare
 
 
-class Slow(list[int]):
+class Slow:
     """A baton's place from which taking takes a while."""
 
     def __init__(self, item: int) -> None:
-        super().__init__([item])
+        self.place = Place()
+        self.place.enter(item)
+        self.held = self.place.held
         self.taken, self.go_on = threading.Event(), threading.Event()
 
-    def pop(self, *_: Any) -> int:
-        item = super().pop()
+    def leave(self) -> Any:
+        item = self.place.leave()
         self.taken.set()
         wait_for(self.go_on)
         return item
@@ -222,7 +225,8 @@ def test_there_is_no_instant_in_which_a_handlers_thread_knows_not_for_whom_it_is
     With the lock not taken in ``take`` or in ``held_for``: it is for nobody.
     """
     baton: Baton[int] = Baton()
-    place = baton.place = Slow(7)
+    place: Any = Slow(7)
+    baton.place = place
     taker = threading.Thread(target=baton.take)
     taker.start()
     wait_for(place.taken)

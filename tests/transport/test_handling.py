@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import math
 import operator
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -15,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from threadwire.durations import BOUNDS, Histogram
-from threadwire.transport import poller as chosen
 from threadwire.transport import handling as portable
+from threadwire.transport import poller as chosen
 
 from .speedups import SPEEDUPS
 
@@ -28,13 +31,23 @@ class Tallying(Protocol):
 
 class Twin(NamedTuple):
     tally: Callable[[], Any]
+    place: Callable[[], Any]
+    taken: type[Exception]
     call_each: Callable[..., tuple[Any] | None]
     timed: Callable[..., Any]
 
+    def taken_up(self) -> Any:
+        """A place with something in it."""
+        place = self.place()
+        place.enter("item")
+        return place
 
-TWINS = {"python": Twin(portable.Tally, portable.call_each, portable.timed)}
-if SPEEDUPS is not None:
-    TWINS["c"] = Twin(SPEEDUPS.Tally, SPEEDUPS.call_each, SPEEDUPS.timed)
+
+TWINS = {
+    name: Twin(module.Tally, module.Place, module.Taken, module.call_each, module.timed)
+    for name, module in (("python", portable), ("c", SPEEDUPS))
+    if module is not None
+}
 
 # The types agree: what was chosen for the library's own use, and its twin.
 both: list[Callable[[], Tallying]] = [chosen.Tally, portable.Tally]
@@ -140,7 +153,142 @@ def test_what_is_no_tally_is_refused() -> None:
             with pytest.raises(TypeError, match="Tally"):
                 SPEEDUPS.timed(no_tally, len, b"")
             with pytest.raises(TypeError, match="Tally"):
-                SPEEDUPS.call_each(len, iter([b""]), [], ["place"], 1, no_tally)
+                SPEEDUPS.call_each(len, iter([b""]), [], SPEEDUPS.Place(), 1, no_tally)
+            with pytest.raises(TypeError, match="Tally"):
+                SPEEDUPS.Place().call(no_tally, "item", len, b"")
+
+
+# The place.
+
+
+def test_a_place_holds_one_thing(twin: Twin) -> None:
+    place, item, other = twin.place(), object(), object()
+    assert place.held() is None
+    with pytest.raises(IndexError):
+        place.leave()
+    place.enter(item)
+    assert place.held() is item
+    with pytest.raises(RuntimeError, match="something in the place"):
+        place.enter(other)
+    assert place.leave() is item
+    assert place.held() is None
+
+
+def test_a_place_owns_what_it_holds(twin: Twin) -> None:
+    class Item:
+        pass
+
+    place, item = twin.place(), Item()
+    gone = weakref.ref(item)
+    place.enter(item)
+    del item
+    gc.collect()
+    assert place.held() is gone()
+    assert isinstance(place.leave(), Item)
+    gc.collect()
+    assert gone() is None
+    for within in (False, True):  # with the place, and with a circle that it is in
+        place, item = twin.place(), Item()
+        gone = weakref.ref(item)
+        place.enter(item)
+        if within:
+            item.place = place  # type: ignore[attr-defined]
+        del item, place
+        gc.collect()
+        assert gone() is None
+
+
+def test_a_call_with_its_item_in_the_place(twin: Twin) -> None:
+    place, tally, item = twin.place(), twin.tally(), object()
+    found = place.call(tally, item, lambda *args: (place.held(), *args), 1, "two")
+    assert found == (item, 1, "two")
+    assert place.held() is None
+    assert place.call(tally, item, lambda: None) is None
+    assert histogram(tally).count == 2
+    with pytest.raises(TypeError):
+        place.call(tally, item)
+
+
+def test_a_call_that_raises_leaves_the_item_where_it_is(twin: Twin) -> None:
+    """With it taken out: nobody knows then whether somebody else has taken it."""
+    place, tally, item = twin.place(), twin.tally(), object()
+    with pytest.raises(ZeroDivisionError):
+        place.call(tally, item, lambda: 1 // 0)
+    assert place.leave() is item
+    assert histogram(tally).count == 1
+
+
+@pytest.mark.parametrize("result", [b"reply", None, (1, 2), (), ValueError("x")])
+def test_a_call_whose_item_was_taken_gives_its_result_with_the_news(
+    twin: Twin, result: object
+) -> None:
+    place, tally, taken = twin.place(), twin.tally(), list[object]()
+
+    def function() -> object:
+        taken.append(place.leave())
+        return result
+
+    with pytest.raises(twin.taken) as caught:
+        place.call(tally, "item", function)
+    assert caught.value.args == (result,)
+    assert caught.value.args[0] is result
+    assert taken == ["item"]
+    assert histogram(tally).count == 1
+
+
+def test_a_call_that_raises_after_its_item_was_taken_raises_that(twin: Twin) -> None:
+    place = twin.place()
+
+    def function() -> object:
+        place.leave()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        place.call(twin.tally(), "item", function)
+    assert place.held() is None
+
+
+def test_a_place_that_is_taken_up_calls_nothing(twin: Twin) -> None:
+    place, called = twin.taken_up(), list[int]()
+    with pytest.raises(RuntimeError):
+        place.call(twin.tally(), "other", called.append, 1)
+    assert not called
+    assert place.leave() == "item"
+
+
+def test_of_two_threads_one_gets_what_is_in_the_place(twin: Twin) -> None:
+    """Each call either ends with its item, or the other thread has it: never both, nor neither."""
+    place, tally, taken, lost = twin.place(), twin.tally(), list[int](), list[int]()
+    over = threading.Event()
+
+    def negative(number: int) -> int:
+        return -number
+
+    def take() -> None:
+        while not over.is_set():
+            if place.held() is not None:
+                try:
+                    taken.append(place.leave())
+                except IndexError:
+                    continue
+
+    taking = threading.Thread(target=take)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    taking.start()
+    try:
+        for number in range(20_000):
+            try:
+                assert place.call(tally, number, negative, number) == -number
+            except twin.taken as error:
+                lost.append(-error.args[0])
+    finally:
+        over.set()
+        taking.join()
+        sys.setswitchinterval(before)
+    assert lost == taken
+    assert 0 < len(lost) < 20_000
+    assert histogram(tally).count == 20_000
 
 
 # Many calls.
@@ -149,7 +297,7 @@ def test_what_is_no_tally_is_refused() -> None:
 def test_each_call_is_counted_once_however_they_are_timed(twin: Twin) -> None:
     tally, calls = twin.tally(), 0
     for count in (0, 1, 2, 7, 8, 9, 15, 16, 17, 1000):
-        twin.call_each(bytes, iter([b""] * count), [], ["place"], 1 << 30, tally)
+        twin.call_each(bytes, iter([b""] * count), [], twin.taken_up(), 1 << 30, tally)
         calls += count
         assert histogram(tally).count == calls
 
@@ -165,7 +313,7 @@ def test_a_long_call_among_brief_ones_is_found(twin: Twin) -> None:
             lambda message: time.sleep(longest) if message else None,
             iter(messages),
             [],
-            ["place"],
+            twin.taken_up(),
             1,
             tally,
         )
@@ -186,7 +334,7 @@ def test_long_calls_among_brief_ones_are_each_found(twin: Twin, every: int) -> N
         if message:
             time.sleep(0.0005)
 
-    twin.call_each(function, iter(messages), [], ["place"], 1, tally)
+    twin.call_each(function, iter(messages), [], twin.taken_up(), 1, tally)
     found = histogram(tally)
     assert found.count == len(messages)
     assert found.count - found.up_to([0.0004])[0] == 20
@@ -194,7 +342,7 @@ def test_long_calls_among_brief_ones_are_each_found(twin: Twin, every: int) -> N
 
 def test_slow_calls_are_timed_one_by_one(twin: Twin) -> None:
     tally = twin.tally()
-    twin.call_each(lambda _: time.sleep(0.001), iter([b""] * 20), [], ["place"], 1, tally)
+    twin.call_each(lambda _: time.sleep(0.001), iter([b""] * 20), [], twin.taken_up(), 1, tally)
     found = histogram(tally)
     assert found.count - found.up_to([0.0008])[0] == 20
 
@@ -209,7 +357,7 @@ def test_a_call_that_raises_is_counted(twin: Twin) -> None:
 
     with pytest.raises(ZeroDivisionError):
         messages = iter(str(n).encode() for n in range(20))
-        twin.call_each(function, messages, [], ["place"], 1 << 30, tally)
+        twin.call_each(function, messages, [], twin.taken_up(), 1 << 30, tally)
     assert histogram(tally).count == 10
 
 
@@ -222,10 +370,10 @@ def test_calling_for_each_message(twin: Twin) -> None:
         called.append(message)
         return None if message == b"none" else message * 2
 
-    assert twin.call_each(function, messages, replies, ["place"], 100, twin.tally()) is None
+    assert twin.call_each(function, messages, replies, twin.taken_up(), 100, twin.tally()) is None
     assert called == [b"a", b"none", b"b", b""]
     assert replies == [b"before", b"aa", b"bb", b""]
-    assert twin.call_each(function, messages, replies, ["place"], 100, twin.tally()) is None
+    assert twin.call_each(function, messages, replies, twin.taken_up(), 100, twin.tally()) is None
     assert len(called) == 4
 
 
@@ -240,7 +388,7 @@ def test_calling_stops_at_what_is_neither_bytes_nor_nothing(twin: Twin) -> None:
             lambda message, odd=odd: odd if message == b"odd" else message,
             messages,
             replies,
-            ["place"],
+            twin.taken_up(),
             100,
             twin.tally(),
         )
@@ -254,7 +402,7 @@ def test_calling_stops_when_the_replies_have_more_than_the_room(twin: Twin) -> N
         replies: list[bytes] = []
         messages = iter([b"x"] * 5)
         assert (
-            twin.call_each(lambda m: m * 10, messages, replies, ["place"], room, twin.tally())
+            twin.call_each(lambda m: m * 10, messages, replies, twin.taken_up(), room, twin.tally())
             is None
         )
         assert len(replies) == handled
@@ -263,11 +411,11 @@ def test_calling_stops_when_the_replies_have_more_than_the_room(twin: Twin) -> N
 
 def test_calling_stops_when_the_place_is_empty(twin: Twin) -> None:
     """What was returned then is a reply all the same: the next caller goes on behind it."""
-    place, replies = ["place"], list[bytes]()
+    place, replies = twin.taken_up(), list[bytes]()
 
     def function(message: bytes) -> bytes:
         if message == b"2":
-            place.clear()
+            place.leave()
         return message
 
     messages = iter([b"1", b"2", b"3"])
@@ -293,14 +441,17 @@ def test_what_is_raised_while_calling_is_raised(twin: Twin) -> None:
     messages = iter([b"1", b"2", b"3"])
     for source in (messages, failing()):
         with pytest.raises(OwnError):
-            twin.call_each(function, source, replies, ["place"], 100, twin.tally())
+            twin.call_each(function, source, replies, twin.taken_up(), 100, twin.tally())
     assert replies == [b"1", b"1"]
     assert list(messages) == [b"3"]
 
 
-@pytest.mark.parametrize("name", ["call_each", "timed"])
+@pytest.mark.parametrize(
+    "name",
+    ["call_each", "timed", "Place.call", "Place.enter", "Place.held", "Place.leave", "Tally.add"],
+)
 def test_the_signatures_of_both_are_the_same(name: str) -> None:
     if SPEEDUPS is not None:
-        in_c = inspect.signature(getattr(SPEEDUPS, name))
-        in_python = inspect.signature(getattr(portable, name))
+        in_c = inspect.signature(operator.attrgetter(name)(SPEEDUPS))
+        in_python = inspect.signature(operator.attrgetter(name)(portable))
         assert list(in_c.parameters) == list(in_python.parameters)

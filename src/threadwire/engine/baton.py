@@ -2,10 +2,10 @@
 
 Exactly one thread of a loop holds its baton. Before the holder calls a handler it puts the
 client's connection into the baton's one place (:attr:`enter`); afterwards it takes the
-connection out again (:attr:`leave`). A watchdog that finds one and the same call in that
-place for too long takes it out itself (:meth:`take`). Both remove the same single item from
-the same list, which the interpreter does as one step, with its lock and without. So exactly
-one of them gets it, and *whoever removed it owns what follows*:
+connection out again (:attr:`leave`). :attr:`call` does both around a single call. A watchdog
+that finds one and the same call in that place for too long takes it out itself (:meth:`take`).
+Both remove the same single item from the same place, which is one step, with the interpreter's
+lock and without. So exactly one of them gets it, and *whoever removed it owns what follows*:
 
 - the holder got it: it still has the baton and goes on with the turn;
 - the watchdog got it: the loop, with all that is left of the turn, is the watchdog's to give
@@ -28,7 +28,7 @@ from __future__ import annotations
 import threading
 from typing import Generic, TypeVar
 
-from ..transport.poller import Tally
+from ..transport.poller import Place, Tally
 
 __all__ = ["Baton"]
 
@@ -40,12 +40,22 @@ NOBODYS_TALLY = Tally()
 class Baton(Generic[T]):
     """One thread's right to run a loop, until it is taken."""
 
-    __slots__ = ("_lost", "_noted", "_taking", "enter", "leader", "leave", "place", "tally")
+    __slots__ = (
+        "_lost",
+        "_noted",
+        "_taking",
+        "call",
+        "enter",
+        "leader",
+        "leave",
+        "place",
+        "tally",
+    )
 
     def __init__(self) -> None:
         # Read by anybody. While it is empty, its holder has been taken it away or is busy with
         # nothing; changed by the calls below alone.
-        self.place: list[T] = []
+        self.place = Place()
         self._noted = threading.Lock()
         self._noted.acquire()
         self._taking = threading.Lock()  # held by the watchdog while it takes
@@ -54,17 +64,18 @@ class Baton(Generic[T]):
         # Where that thread counts how long handlers take, also when it has lost the baton.
         self.tally = NOBODYS_TALLY  # set by the holder, once
 
-        self.enter = self.place.append  # holder: a handler is about to be called for this
+        self.enter = self.place.enter  # holder: a handler is about to be called for this
         # Holder: the handler has returned. IndexError if the baton was taken meanwhile: then
         # the next thing to call is lost(), and nothing else of the loop may be touched.
-        self.leave = self.place.pop
+        self.leave = self.place.leave
+        # Holder: both around a call that is counted. Taken, with what it returned, if the baton
+        # was: as above. If the function raises, the holder has still to leave.
+        self.call = self.place.call
 
     def busy_with(self) -> T | None:
         """Any thread: for what a handler is being called at this moment."""
-        try:
-            return self.place[0]
-        except IndexError:
-            return None
+        busy: T | None = self.place.held()
+        return busy
 
     def held_for(self) -> T | None:
         """The thread that holds it, or did: for what it is calling a handler.
@@ -85,7 +96,7 @@ class Baton(Generic[T]):
         """
         with self._taking:
             try:
-                self._lost = self.place.pop()
+                self._lost = self.place.leave()
             except IndexError:
                 return None
             return self._lost

@@ -24,7 +24,7 @@ from ..errors import CloseReason
 from ..handler import Handler
 from ..outgoing import require_frame
 from ..rules import Rules
-from ..transport.poller import END, READY, call_each, timed
+from ..transport.poller import END, READY, Taken, call_each, timed
 from .baton import Baton
 from .clients import Clients
 from .lending import Lender, counting, left
@@ -60,7 +60,7 @@ class Turns:
 
     def answer(self, baton: Baton[Connection]) -> bool:  # noqa: PLR0912 - inline, for speed
         """Handle all that was read; the frequent case inline."""
-        enter, leave, tally, began = baton.enter, baton.leave, baton.tally, self.began
+        call_for, tally, began = baton.call, baton.tally, self.began
         call, plain = self._handler.call, self._handler.plain
         answer_many = self._answer_any if plain is None else self._answer_batch
         replies, repliers = self._clients.replies, self._clients.repliers
@@ -85,15 +85,13 @@ class Turns:
             connection.bytes_received += len(data)
             connection.messages_received += 1
             connection.active_at = began
-            reply = _NOTHING_YET
-            enter(connection)
             try:
                 if plain is not None:
-                    reply = timed(tally, plain, message)
+                    reply = call_for(tally, connection, plain, message)
                 else:
-                    reply = timed(tally, call, message, connection)
-                leave()
+                    reply = call_for(tally, connection, call, message, connection)
             except BaseException as error:  # noqa: BLE001 - even SystemExit ends this client alone
+                reply = error.args[0] if isinstance(error, Taken) else _NOTHING_YET
                 if not self._stumbled(baton, connection, reply, error):
                     return False
                 continue

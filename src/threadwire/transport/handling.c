@@ -1,5 +1,9 @@
 /* Calling handlers, and how long they take; handling.py is the same in Python.
 
+A Place holds one object at a time. One thread puts in, that thread and any other may take out:
+whoever does first has it. So both are one step, under the interpreter's lock or, on a build
+without, under the object's own.
+
 A Tally belongs to one thread, which alone adds to it, while it holds the interpreter's lock or,
 on a build without, as the one thread that does; any thread reads. So a thread whose loop has
 been taken from it meanwhile adds to nobody else's.
@@ -13,15 +17,26 @@ the lists meanwhile, which their own locks allow. */
 
 #include "buckets.h"
 
-#define GROUP 8        /* brief calls that are timed together */
+#define FEW 8          /* brief calls in a row, after which as many are timed together */
+#define MANY 16        /* and more and more, up to so many */
 #define BRIEF 20000ULL /* nanoseconds that a group of them takes at most */
+
+#ifndef Py_BEGIN_CRITICAL_SECTION /* before CPython 3.13, where the interpreter's lock is it */
+#define Py_BEGIN_CRITICAL_SECTION(object) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
 
 typedef struct {
     PyObject_HEAD
     Buckets buckets;
     uint64_t usual;       /* what one of the last group took */
-    unsigned brief_calls; /* in a row, up to GROUP; from then on they are timed together */
+    unsigned brief_calls; /* in a row, as far as they matter: see group_of() */
 } Tally;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *item; /* owned; NULL: it is empty */
+} Place;
 
 static void Tally_dealloc(PyObject *op) {
     PyTypeObject *type = Py_TYPE(op);
@@ -68,18 +83,138 @@ PyObject *timed(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t c
     return result;
 }
 
-/* What a group of calls took. Where they are brief, the clock would cost a tenth of the whole if
-   it was looked at for each. So after some brief ones in a row they are timed together, and each
-   is taken to have been like the others, which is wrong by BRIEF at most. If a group was not brief
-   after all, one of them is taken not to have been, and the next are timed one by one. */
+/* The place. */
+
+/* Puts `item` in, whose reference becomes the place's, or nothing; gives what was there. */
+static PyObject *exchange(Place *self, PyObject *item) {
+    PyObject *before;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)self);
+    before = self->item;
+    self->item = item;
+    Py_END_CRITICAL_SECTION();
+    return before;
+}
+
+/* Any thread, which owns what it gets. */
+static PyObject *held(Place *self) {
+    PyObject *item;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)self);
+    item = Py_XNewRef(self->item);
+    Py_END_CRITICAL_SECTION();
+    return item;
+}
+
+static bool is_held(Place *self) {
+    bool found;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)self);
+    found = self->item != NULL;
+    Py_END_CRITICAL_SECTION();
+    return found;
+}
+
+static int put(Place *self, PyObject *item) {
+    PyObject *before = exchange(self, Py_NewRef(item));
+    if (before == NULL)
+        return 0;
+    Py_XDECREF(exchange(self, before));
+    PyErr_SetString(PyExc_RuntimeError, "there is something in the place");
+    return -1;
+}
+
+static PyObject *Place_enter(PyObject *op, PyObject *item) {
+    return put((Place *)op, item) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *Place_leave(PyObject *op, PyObject *Py_UNUSED(ignored)) {
+    PyObject *item = exchange((Place *)op, NULL);
+    if (item == NULL)
+        PyErr_SetString(PyExc_IndexError, "the place is empty");
+    return item;
+}
+
+static PyObject *Place_held(PyObject *op, PyObject *Py_UNUSED(ignored)) {
+    PyObject *item = held((Place *)op);
+    return item != NULL ? item : Py_NewRef(Py_None);
+}
+
+/* The result is the exception's, which it is raised with. */
+static void raise_taken(Place *self, PyObject *result) {
+    PyObject *module = PyType_GetModule(Py_TYPE(self));
+    PyObject *type = module != NULL ? PyObject_GetAttrString(module, "Taken") : NULL;
+    PyObject *taken = type != NULL ? PyObject_CallOneArg(type, result) : NULL;
+    if (taken != NULL)
+        PyErr_SetObject(type, taken);
+    Py_XDECREF(taken);
+    Py_XDECREF(type);
+}
+
+/* call(tally, item, function, *args) */
+static PyObject *Place_call(PyObject *op, PyObject *const *args, Py_ssize_t count) {
+    Place *self = (Place *)op;
+    Tally *tally;
+    if (few("call", count, 3) < 0 || (tally = as_tally(args[0])) == NULL || put(self, args[1]) < 0)
+        return NULL;
+    uint64_t begun = nanoseconds();
+    PyObject *result = PyObject_Vectorcall(args[2], args + 3, (size_t)(count - 3), NULL);
+    add_duration(&tally->buckets, 1, nanoseconds() - begun);
+    if (result == NULL)
+        return NULL;
+    PyObject *item = exchange(self, NULL);
+    if (item == NULL) {
+        raise_taken(self, result);
+        Py_CLEAR(result);
+    }
+    Py_XDECREF(item);
+    return result;
+}
+
+static int Place_traverse(PyObject *op, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(((Place *)op)->item);
+    return 0;
+}
+
+static int Place_clear(PyObject *op) {
+    Py_CLEAR(((Place *)op)->item);
+    return 0;
+}
+
+static void Place_dealloc(PyObject *op) {
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    (void)Place_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static Place *as_place(PyObject *object) {
+    if (Py_TYPE(object)->tp_dealloc == Place_dealloc)
+        return (Place *)object;
+    PyErr_Format(PyExc_TypeError, "a Place is needed, not %.100s", Py_TYPE(object)->tp_name);
+    return NULL;
+}
+
+/* Many calls.
+
+What a group of calls took. Where they are brief, the clock would cost a tenth of the whole if
+it was looked at for each. So after some brief ones in a row they are timed together, and each
+is taken to have been like the others, which is wrong by BRIEF at most. If a group was not brief
+after all, one of them is taken not to have been, and the next are timed one by one. */
+
+static unsigned group_of(const Tally *self) {
+    return self->brief_calls < FEW ? 1 : self->brief_calls < MANY ? FEW : MANY;
+}
+
 static void add_group(Tally *self, unsigned calls, uint64_t duration) {
     if (calls == 1) {
         add_duration(&self->buckets, 1, duration);
         self->usual = duration;
-        self->brief_calls = duration < BRIEF / GROUP ? self->brief_calls + 1 : 0;
+        self->brief_calls = duration < BRIEF / FEW ? self->brief_calls + 1 : 0;
     } else if (duration <= BRIEF) {
         self->usual = duration / calls;
         add_duration(&self->buckets, calls, self->usual);
+        /* So that a group of MANY of them would be brief, too. */
+        self->brief_calls = self->usual <= BRIEF / MANY ? MANY : FEW;
     } else {
         uint64_t others = self->usual * (calls - 1);
         add_duration(&self->buckets, calls - 1, self->usual);
@@ -92,20 +227,22 @@ static void add_group(Tally *self, unsigned calls, uint64_t duration) {
 PyObject *call_each(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count) {
     if (few("call_each", count, 6) < 0)
         return NULL;
-    PyObject *function = args[0], *messages = args[1], *replies = args[2], *place = args[3];
+    PyObject *function = args[0], *messages = args[1], *replies = args[2];
     Py_ssize_t room = PyLong_AsSsize_t(args[4]);
+    Place *place;
     Tally *tally;
-    if ((room == -1 && PyErr_Occurred()) || (tally = as_tally(args[5])) == NULL)
+    if ((room == -1 && PyErr_Occurred()) || (place = as_place(args[3])) == NULL ||
+        (tally = as_tally(args[5])) == NULL)
         return NULL;
-    if (!PyIter_Check(messages) || !PyList_Check(replies) || !PyList_Check(place)) {
-        PyErr_SetString(PyExc_TypeError, "call_each() takes a function, an iterator, two lists");
+    if (!PyIter_Check(messages) || !PyList_Check(replies)) {
+        PyErr_SetString(PyExc_TypeError, "call_each() takes a function, an iterator, a list");
         return NULL;
     }
     PyObject *odd = NULL;
     unsigned calls = 0; /* of the group */
     bool good = true;
     uint64_t begun = nanoseconds();
-    while (good && odd == NULL && room >= 0 && PyList_GET_SIZE(place) > 0) {
+    while (good && odd == NULL && room >= 0 && is_held(place)) {
         PyObject *message = PyIter_Next(messages);
         if (message == NULL) {
             good = !PyErr_Occurred();
@@ -113,7 +250,7 @@ PyObject *call_each(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize
         }
         PyObject *reply = PyObject_CallOneArg(function, message);
         Py_DECREF(message);
-        if (++calls == (tally->brief_calls < GROUP ? 1 : GROUP)) {
+        if (++calls >= group_of(tally)) {
             uint64_t now = nanoseconds();
             add_group(tally, calls, now - begun);
             begun = now;
@@ -139,6 +276,8 @@ PyObject *call_each(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize
     return NULL;
 }
 
+/* The types. */
+
 static PyMethodDef Tally_methods[] = {
     {"add", Tally_add, METH_O, "add($self, seconds, /)\n--\n\n"},
     {"read", Tally_read, METH_NOARGS, "read($self, /)\n--\n\n"},
@@ -159,9 +298,45 @@ static PyType_Spec Tally_spec = {
     .slots = Tally_slots,
 };
 
-int add_tally(PyObject *module) {
-    PyObject *type = PyType_FromModuleAndSpec(module, &Tally_spec, NULL);
+static PyMethodDef Place_methods[] = {
+    {"call", (PyCFunction)(void (*)(void))Place_call, METH_FASTCALL,
+     "call($self, tally, item, function, /, *args)\n--\n\n"},
+    {"enter", Place_enter, METH_O, "enter($self, item, /)\n--\n\n"},
+    {"held", Place_held, METH_NOARGS, "held($self, /)\n--\n\n"},
+    {"leave", Place_leave, METH_NOARGS, "leave($self, /)\n--\n\n"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot Place_slots[] = {
+    {Py_tp_doc, "Place()\n--\n\nHolds one object; of those who take it out, one gets it."},
+    {Py_tp_dealloc, Place_dealloc},
+    {Py_tp_traverse, Place_traverse},
+    {Py_tp_clear, Place_clear},
+    {Py_tp_methods, Place_methods},
+    {0, NULL},
+};
+
+static PyType_Spec Place_spec = {
+    .name = "threadwire.transport._speedups.Place",
+    .basicsize = sizeof(Place),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = Place_slots,
+};
+
+static int add_type(PyObject *module, PyType_Spec *spec) {
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
     int status = type == NULL ? -1 : PyModule_AddType(module, (PyTypeObject *)type);
     Py_XDECREF(type);
     return status;
+}
+
+int add_handling(PyObject *module) {
+    PyObject *taken = PyErr_NewExceptionWithDoc(
+        "threadwire.transport._speedups.Taken",
+        "A place was empty after a call; its argument is what the call returned.", NULL, NULL);
+    int status = taken == NULL ? -1 : PyModule_AddObjectRef(module, "Taken", taken);
+    Py_XDECREF(taken);
+    if (status < 0 || add_type(module, &Tally_spec) < 0)
+        return -1;
+    return add_type(module, &Place_spec);
 }

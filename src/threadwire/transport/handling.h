@@ -6,7 +6,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-int add_tally(PyObject *module);
+int add_handling(PyObject *module);
 PyObject *call_each(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *timed(PyObject *module, PyObject *const *args, Py_ssize_t count);
 

@@ -1,5 +1,9 @@
 """Calling handlers, and how long they take, in Python: the twin of handling.c.
 
+A :class:`Place` holds one object at a time. One thread puts in, that thread and any other may
+take out: whoever does first has it. It is a list, whose append and pop are each one step, under
+the interpreter's lock or, on a build without, under the list's own.
+
 A :class:`Tally` belongs to one thread, which alone adds to it; any thread reads. So a thread
 whose loop has been taken from it meanwhile adds to nobody else's.
 """
@@ -13,12 +17,13 @@ from typing import Any, TypeVar, final
 
 from ..durations import BOUNDS
 
-__all__ = ["Tally", "call_each", "timed"]
+__all__ = ["Place", "Taken", "Tally", "call_each", "timed"]
 
 _Result = TypeVar("_Result")
 _NANOSECONDS = [round(bound * 1e9) for bound in BOUNDS]
 _LONGEST = 9e9  # seconds
-_GROUP = 8  # brief calls that are timed together
+_FEW = 8  # brief calls in a row, after which as many are timed together
+_MANY = 16  # and more and more, up to so many
 _BRIEF = 20e-6  # seconds that a group of them takes at most
 
 
@@ -32,7 +37,7 @@ class Tally:
         self._counts = [0] * (len(BOUNDS) + 1)
         self._total = 0  # nanoseconds
         self._usual = 0.0  # seconds that one of the last group took
-        self._brief_calls = 0  # in a row, up to _GROUP; from then on they are timed together
+        self._brief_calls = 0  # in a row, as far as they matter: see group
 
     def add(self, seconds: float, /) -> None:
         """Count one of so many seconds."""
@@ -49,10 +54,12 @@ class Tally:
         if calls == 1:
             self.add(seconds)
             self._usual = seconds
-            self._brief_calls = self._brief_calls + 1 if seconds < _BRIEF / _GROUP else 0
+            self._brief_calls = self._brief_calls + 1 if seconds < _BRIEF / _FEW else 0
         elif seconds <= _BRIEF:
             self._usual = seconds / calls
             self._add_many(calls, self._usual)
+            # So that a group of so many of them would be brief, too.
+            self._brief_calls = _MANY if self._usual <= _BRIEF / _MANY else _FEW
         else:
             self._add_many(calls - 1, self._usual)
             self.add(seconds - self._usual * (calls - 1))
@@ -61,7 +68,9 @@ class Tally:
     @property
     def group(self) -> int:
         """How many calls are to be timed together now."""
-        return 1 if self._brief_calls < _GROUP else _GROUP
+        if self._brief_calls < _FEW:
+            return 1
+        return _FEW if self._brief_calls < _MANY else _MANY
 
     def _add_many(self, times: int, seconds: float) -> None:
         nanoseconds = int(seconds * 1e9 + 0.5)
@@ -71,6 +80,53 @@ class Tally:
     def read(self) -> tuple[tuple[int, ...], int]:
         """The buckets' counts, and the sum in nanoseconds: what a Histogram is made of."""
         return tuple(self._counts), self._total
+
+
+class Taken(Exception):
+    """A place was empty after a call; its argument is what the call returned."""
+
+
+@final
+class Place:
+    """Holds one object; of those who take it out, one gets it."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self) -> None:
+        self._items: list[Any] = []
+
+    def enter(self, item: object, /) -> None:
+        """Put something in. RuntimeError if there is something; by one thread only."""
+        if self._items:
+            raise RuntimeError("there is something in the place")
+        self._items.append(item)
+
+    def leave(self) -> Any:
+        """Take out what is in it. IndexError if there is nothing."""
+        return self._items.pop()
+
+    def held(self) -> Any:
+        """What is in it; None if nothing is."""
+        try:
+            return self._items[0]
+        except IndexError:
+            return None
+
+    def call(
+        self, tally: Tally, item: object, function: Callable[..., _Result], /, *args: Any
+    ) -> _Result:
+        """Call ``function``, and count how long it takes, with ``item`` in the place meanwhile.
+
+        Raises Taken if it is not there afterwards. If the function raises, the item is left
+        where it is.
+        """
+        self.enter(item)
+        result = timed(tally, function, *args)
+        try:
+            self.leave()
+        except IndexError:
+            raise Taken(result) from None
+        return result
 
 
 def timed(tally: Tally, function: Callable[..., _Result], /, *args: Any) -> _Result:
@@ -86,7 +142,7 @@ def call_each(
     function: Callable[[bytes], Any],
     messages: Iterator[bytes],
     replies: list[bytes],
-    place: list[Any],
+    place: Place,
     room: int,
     tally: Tally,
     /,
@@ -97,7 +153,7 @@ def call_each(
     than ``room`` bytes, and at a reply that is neither bytes nor ``None``, which is returned
     in a tuple. What the function raises is raised. ``tally`` counts how long each call takes.
     """
-    append, now = replies.append, time.monotonic
+    append, now, held = replies.append, time.monotonic, place.held
     calls, begun = 0, now()  # of the group
     try:
         for message in messages:
@@ -112,7 +168,7 @@ def call_each(
                 room -= len(reply)
             elif reply is not None:
                 return (reply,)
-            if not place or room < 0:
+            if held() is None or room < 0:
                 break
     finally:
         if calls:

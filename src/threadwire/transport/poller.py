@@ -13,24 +13,41 @@ from typing import TYPE_CHECKING
 from .portable import ACCEPT, END, READ, READY, WRITE
 
 if TYPE_CHECKING:
-    from ._speedups import Poller, Tally, accept_now, call_each, hang_up, send_now, timed
+    from ._speedups import (
+        Place,
+        Poller,
+        Taken,
+        Tally,
+        accept_now,
+        call_each,
+        hang_up,
+        send_now,
+        timed,
+    )
 
     TWIN: str
-elif os.environ.get("THREADWIRE_PURE", "") in ("", "0"):
+else:
     try:
-        from ._speedups import Poller, Tally, accept_now, call_each, hang_up, send_now, timed
+        if os.environ.get("THREADWIRE_PURE", "") not in ("", "0"):
+            raise ImportError
+        from ._speedups import (
+            Place,
+            Poller,
+            Taken,
+            Tally,
+            accept_now,
+            call_each,
+            hang_up,
+            send_now,
+            timed,
+        )
 
         TWIN = "c"
     except ImportError:
+        from .handling import Place, Taken, Tally, call_each, timed
         from .portable import Poller, accept_now, hang_up, send_now
-        from .handling import Tally, call_each, timed
 
         TWIN = "python"
-else:
-    from .portable import Poller, accept_now, hang_up, send_now
-    from .handling import Tally, call_each, timed
-
-    TWIN = "python"
 
 __all__ = [
     "ACCEPT",
@@ -39,7 +56,9 @@ __all__ = [
     "READY",
     "TWIN",
     "WRITE",
+    "Place",
     "Poller",
+    "Taken",
     "Tally",
     "accept_now",
     "call_each",

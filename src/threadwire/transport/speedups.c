@@ -721,7 +721,7 @@ static int execute(PyObject *module) {
     PyObject *type = PyType_FromModuleAndSpec(module, &Poller_spec, NULL);
     int status = type == NULL ? -1 : PyModule_AddType(module, (PyTypeObject *)type);
     Py_XDECREF(type);
-    if (status < 0 || add_tally(module) < 0 || PyModule_AddIntMacro(module, READ) < 0 ||
+    if (status < 0 || add_handling(module) < 0 || PyModule_AddIntMacro(module, READ) < 0 ||
         PyModule_AddIntMacro(module, WRITE) < 0 || PyModule_AddIntMacro(module, ACCEPT) < 0 ||
         PyModule_AddIntMacro(module, READY) < 0 || PyModule_AddIntMacro(module, END) < 0)
         return -1;
