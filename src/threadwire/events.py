@@ -127,8 +127,11 @@ def _level(connection: Connection) -> int:
 
 
 def opened(connection: Connection) -> None:
+    level = logging.INFO if connection.proxy is None else _level(connection)
+    if not logger.isEnabledFor(level):
+        return
     emit(
-        logging.INFO if connection.proxy is None else _level(connection),
+        level,
         "opened",
         connection=connection.id,
         peer=connection.peer,
@@ -136,9 +139,12 @@ def opened(connection: Connection) -> None:
     )
 
 
-def closed(connection: Connection, seconds: float) -> None:
+def closed(connection: Connection) -> None:
+    level = logging.INFO if connection.proxy is None else _level(connection)
+    if not logger.isEnabledFor(level):  # there is much to gather
+        return
     emit(
-        logging.INFO if connection.proxy is None else _level(connection),
+        level,
         "closed",
         connection=connection.id,
         peer=connection.peer,
@@ -147,7 +153,7 @@ def closed(connection: Connection, seconds: float) -> None:
         messages_sent=connection.messages_sent,
         bytes_received=connection.bytes_received,
         bytes_sent=connection.bytes_sent,
-        seconds=_microseconds(seconds),
+        seconds=_microseconds(connection.age),
     )
 
 

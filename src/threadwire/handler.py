@@ -121,7 +121,7 @@ class Handler:
         if self.hooks is not None:
             self.hooks.closed(connection)
         if self.logged:
-            events.closed(connection, connection.age)
+            events.closed(connection)
 
     def peer_fault(self, connection: Connection, error: Exception) -> None:
         """What the peer sent, or did not send in time, ends the connection."""

@@ -47,6 +47,14 @@ class ReceptionFigures(NamedTuple):
     traffic: Traffic
 
 
+def _add_to(counts: list[int], connection: Connection) -> None:
+    """To a list of what Traffic has; the short way, as each connection that goes is added."""
+    counts[0] += connection.messages_received
+    counts[1] += connection._answered + connection._sent
+    counts[2] += connection.bytes_received
+    counts[3] += connection._framed + connection._written
+
+
 class Reception:
     """Receives one server's clients, and knows those that are there."""
 
@@ -122,7 +130,7 @@ class Reception:
         # What is counted for these from here on is counted twice by nobody: they are not among
         # those that have gone.
         for connection in admitted:
-            self._add_to(counts, connection)
+            _add_to(counts, connection)
         return ReceptionFigures(admitted, accepted, closed, Traffic(*counts))
 
     @property
@@ -211,25 +219,14 @@ class Reception:
 
     # The engine, on any thread.
 
-    def _count_gone(self, connection: Connection) -> None:
-        """Under the lock."""
-        reason = connection._close_reason or connection._end_reason or CloseReason.CUT
-        self._closed[reason._value_] += 1
-        self._add_to(self._gone, connection)
-
-    @staticmethod
-    def _add_to(counts: list[int], connection: Connection) -> None:
-        counts[0] += connection.messages_received
-        counts[1] += connection._answered + connection._sent
-        counts[2] += connection.bytes_received
-        counts[3] += connection._framed + connection._written
-
     def _forget(self, connection: Connection) -> None:
         """The connection is closed for good."""
         with self._changed:
             del self.connections[connection.id]
             if connection.admitted:
-                self._count_gone(connection)
+                reason = connection._close_reason or connection._end_reason or CloseReason.CUT
+                self._closed[reason._value_] += 1
+                _add_to(self._gone, connection)
             else:
                 self._turned_away -= 1
             if self._closing:
