@@ -127,11 +127,10 @@ def _level(connection: Connection) -> int:
 
 
 def opened(connection: Connection) -> None:
-    level = logging.INFO if connection.proxy is None else _level(connection)
-    if not logger.isEnabledFor(level):
+    if not logger.isEnabledFor(logging.INFO):  # nor what is beneath it
         return
     emit(
-        level,
+        logging.INFO if connection.proxy is None else _level(connection),
         "opened",
         connection=connection.id,
         peer=connection.peer,
@@ -140,11 +139,10 @@ def opened(connection: Connection) -> None:
 
 
 def closed(connection: Connection) -> None:
-    level = logging.INFO if connection.proxy is None else _level(connection)
-    if not logger.isEnabledFor(level):  # there is much to gather
+    if not logger.isEnabledFor(logging.INFO):  # as above; there is much to gather
         return
     emit(
-        level,
+        logging.INFO if connection.proxy is None else _level(connection),
         "closed",
         connection=connection.id,
         peer=connection.peer,
