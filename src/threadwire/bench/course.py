@@ -28,6 +28,7 @@ __all__ = ["TICK", "Course", "Done"]
 TICK: Final = 0.25  # seconds between snapshots
 _OPENING: Final = 64  # connections that are being made at a time, at the beginning
 _LONGEST_FINISH: Final = 5.0  # seconds for the replies that are due at the end
+_LAST_MOMENT: Final = 0.25  # seconds for them when somebody ends the run, and waits
 _FINISH_PAUSE: Final = 0.002  # seconds between two looks at whether they have come
 
 
@@ -137,16 +138,22 @@ class Course:
         self._begin_ticks(start)
 
     def stop(self) -> None:
-        """End at once: nobody waits for anything any more.
+        """Send nothing more, and wait for hardly anything; a second time, for nothing.
 
-        What is unanswered counts with the time that it has waited for, lest the stall that
+        What is unanswered then counts with the time that it has waited for, lest the stall that
         made somebody end the run is hidden; but it is no error, for it may still be answered.
         """
         if self._phase == "measuring":
-            self._end_measuring(time.monotonic())
-        if self._phase == "finishing":
+            now = time.monotonic()
+            self._end_measuring(now)
+            self._load.stop_sending(at_once=True)
+            self._finish_by = now + min(_LAST_MOMENT, self._plan.timeout)
+            self._finish(as_errors=False)
+        elif self._phase == "finishing":
             self._load.give_up(as_errors=False)
-        self._end()
+            self._end()
+        else:
+            self._end()
 
     # The phases.
 
@@ -231,11 +238,12 @@ class Course:
         self._finish_by = time.monotonic() + min(_LONGEST_FINISH, self._plan.timeout)
         self._finish()
 
-    def _finish(self) -> None:
+    def _finish(self, *, as_errors: bool = True) -> None:
         if self._load.busy and time.monotonic() < self._finish_by:
-            self._load.timers.after(_FINISH_PAUSE, self._finish)
+            again = functools.partial(self._finish, as_errors=as_errors)
+            self._load.timers.after(_FINISH_PAUSE, again)
         else:
-            self._load.give_up()
+            self._load.give_up(as_errors=as_errors)
             self._end()
 
     def _end_measuring(self, now: float) -> None:

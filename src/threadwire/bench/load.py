@@ -134,10 +134,12 @@ class Load:
         else:
             self._requests = itertools.islice(self._requests, max(0, more))
 
-    def stop_sending(self) -> None:
-        """Send nothing more but what is due already."""
+    def stop_sending(self, *, at_once: bool = False) -> None:
+        """Send nothing more but what is due already; ``at_once``: nor that."""
         if not self._open:
             self._requests = iter(())
+        elif at_once:
+            self.rota.give_up(time.monotonic(), as_errors=False)
 
     def give_up(self, *, as_errors: bool = True) -> None:
         """What is unanswered, or was never sent, is lost; ``as_errors``: which is an error."""

@@ -52,7 +52,7 @@ class Go:
 
 @dataclass(frozen=True)
 class Stop:
-    """End at once."""
+    """Send nothing more, and end in a moment."""
 
 
 @dataclass(frozen=True)
