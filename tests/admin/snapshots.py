@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import threadwire
+from threadwire.admin.process import ProcessFacts
 from threadwire.durations import BOUNDS, Histogram
 from threadwire.snapshot import ClientSnapshot, ClientState, ServerSnapshot
 
 HERE = threadwire.Address("tcp", "127.0.0.1", 12345)
+FACTS = ProcessFacts(
+    pid=1,
+    version="9",
+    python="3",
+    started_at=800.0,
+    uptime=200.0,
+    cpu_seconds=50.0,
+    resident_bytes=4096,
+    open_files=7,
+    threads=3,
+)
 
 
 def durations(*seconds: float) -> Histogram:

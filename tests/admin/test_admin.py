@@ -711,13 +711,12 @@ def test_a_fault_of_ours_is_logged_and_the_next_request_is_answered(
     events: Logged,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server = serving(reverse)
-    admin = administering(server)
+    admin = administering(serving(reverse))
 
     def failing(*, clients: bool = False) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(server, "snapshot", failing)
+    monkeypatch.setattr(admin._sampler, "_take_snapshot", failing)
     answer = ask(admin, "/clients")
     assert answer.status == 500
     assert json.loads(answer.body) == {"error": "this failed; see the log"}

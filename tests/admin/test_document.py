@@ -11,22 +11,10 @@ import pytest
 import threadwire
 from threadwire import CloseReason
 from threadwire.admin.document import SHOWN, Changes, changes, document, history_point
-from threadwire.admin.process import ProcessFacts, ProcessReader
+from threadwire.admin.process import ProcessReader
 from threadwire.snapshot import ClientSnapshot, ClientState, Handoff, LimitUse, ServerSnapshot
 
-from .snapshots import client, durations, snapshot
-
-FACTS = ProcessFacts(
-    pid=1,
-    version="9",
-    python="3",
-    started_at=800.0,
-    uptime=200.0,
-    cpu_seconds=50.0,
-    resident_bytes=4096,
-    open_files=7,
-    threads=3,
-)
+from .snapshots import FACTS, client, durations, snapshot
 
 
 def between(now: ServerSnapshot, before: ServerSnapshot) -> Changes:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from threadwire import ConnectionClosed
-from threadwire.admin.sampler import HISTORY, Sample, Sampler
+from threadwire.admin.sampler import Sample, Sampler
 from threadwire.snapshot import ServerSnapshot
 
 from ..conftest import Events
@@ -24,17 +24,21 @@ class Source:
     """Gives snapshots, each with more messages than the one before, and counts them."""
 
     def __init__(self) -> None:
-        self.taken = 0  # under the sampler's lock
+        self.taken = 0  # under the sampler's lock, like what follows
+        self.looks = 0  # those without clients
         self.fails = False
         self.hold: threading.Event | None = None
         self.held = threading.Event()
 
-    def __call__(self) -> ServerSnapshot:
+    def __call__(self, *, clients: bool) -> ServerSnapshot:
         if self.hold is not None:
             self.held.set()
             wait_for(self.hold)
         if self.fails:
             raise ZeroDivisionError
+        if not clients:
+            self.looks += 1
+            return snapshot(clock=time.monotonic(), messages_received=self.taken)
         self.taken += 1
         return snapshot(
             clock=time.monotonic(),
@@ -61,12 +65,27 @@ def document(sample: Sample | None) -> Any:
     return json.loads(sample.data)
 
 
-def test_nothing_is_taken_unless_somebody_wants_it(sampler: Sampler, source: Source) -> None:
-    assert not threading.Event().wait(0.05)
+def test_no_client_is_looked_at_unless_somebody_wants_it(sampler: Sampler, source: Source) -> None:
+    eventually(lambda: source.looks)
     assert source.taken == 0
     with sampler.watch() as next_sample:
         assert next_sample()
         assert source.taken >= 1
+
+
+def test_who_comes_sees_what_was_before(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With looks while somebody watches only: the charts begin empty."""
+    monkeypatch.setattr("threadwire.admin.sampler.REST", 0.01)
+    monkeypatch.setattr("threadwire.admin.sampler._REST_SHARE", 1.0)
+    monkeypatch.setattr("threadwire.admin.history._LEAST", 0.0)
+    sampler = Sampler(source)
+    sampler.start()
+    eventually(lambda: source.looks >= 4)
+    assert len(sampler.history()) >= 2
+    with sampler.watch() as next_sample:
+        assert document(next_sample())["interval"] is None
+        assert sampler.history()[-1]["messages_per_second"] > 0
+    sampler.close()
 
 
 def test_a_watcher_gets_one_sample_after_another(sampler: Sampler) -> None:
@@ -80,8 +99,9 @@ def test_a_watcher_gets_one_sample_after_another(sampler: Sampler) -> None:
     assert interval["messages_per_second"] == pytest.approx(1 / interval["seconds"], abs=0.01)
     assert second.rate(1) == interval["messages_per_second"]
     assert second.number > first.number
-    (point,) = sampler.history()
-    assert point["messages_per_second"] == interval["messages_per_second"]
+    assert sampler.history()[-1]["messages_per_second"] == pytest.approx(
+        interval["messages_per_second"], rel=1
+    )
 
 
 def test_who_comes_later_gets_the_last_sample_at_once(sampler: Sampler) -> None:
@@ -169,10 +189,6 @@ def test_a_sample_that_fails_is_logged_and_the_next_may_do(
     eventually(lambda: events.named("admin-failed"))
     source.fails = False
     assert document(sampler.sample(0.0))["schema"] == 1
-
-
-def test_the_history_is_bounded(sampler: Sampler) -> None:
-    assert sampler._history.maxlen == HISTORY
 
 
 def test_stopping_lets_watchers_go(source: Source) -> None:

@@ -28,7 +28,7 @@ WHOLE = document_value(
     client_value(7, state="blocked", busy=1.5, line="app.py:7 in slow", tls="TLSv1.3"),
     certificates={"names": "example.org", "expires_at": 1_086_400.0},
     interval=interval_value(lock_wait=STEP),
-    history=[{"time": 999_999.0, "messages_per_second": 5.0}],
+    history=[{"time": 999_999.0, "seconds": 1.0, "messages_per_second": 5.0}],
 )
 
 
@@ -56,17 +56,28 @@ def test_a_document_is_read() -> None:
 
 def test_a_history_that_has_the_document_in_it_gives_it_once() -> None:
     history = [
-        {"time": 999_999.0, "messages_per_second": 5.0},
-        {"time": 1_000_000.0, "messages_per_second": 6.0},
+        {"time": 999_999.0, "seconds": 1.0, "messages_per_second": 5.0},
+        {"time": 1_000_000.0, "seconds": 1.0, "messages_per_second": 6.0},
     ]
     assert document(history=history).history == (5.0,)
 
 
 def test_a_history_begins_where_somebody_has_watched_since() -> None:
     times = (999_000.0, 999_001.0, 999_995.0, 999_998.0)
-    history = [{"time": time, "messages_per_second": time - 999_000} for time in times]
+    history = [
+        {"time": time, "seconds": 1.0, "messages_per_second": time - 999_000} for time in times
+    ]
     assert document(history=history).history == (995.0, 998.0)
     assert document(history=history[:2]).history == ()
+
+
+def test_a_point_of_a_history_counts_for_as_many_seconds_as_it_tells_of() -> None:
+    """While nobody watches there are fewer; however many one says it is, the curve is bounded."""
+    history = [
+        {"time": 999_990.0 + n, "seconds": seconds, "messages_per_second": float(n)}
+        for n, seconds in enumerate((1e9, 0.0, 5.04, 1.0))
+    ]
+    assert document(history=history).history == (0.0,) * 10 + (1.0,) + (2.0,) * 5 + (3.0,)
 
 
 def members(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

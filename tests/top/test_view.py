@@ -101,7 +101,9 @@ def test_a_pause_keeps_the_document_and_its_end_brings_the_newest() -> None:
 
 def test_the_history_comes_first_and_stays_bounded() -> None:
     view = View()
-    points = [{"time": 999_700.0 + n, "messages_per_second": float(n)} for n in range(300)]
+    points = [
+        {"time": 999_700.0 + n, "seconds": 1.0, "messages_per_second": float(n)} for n in range(300)
+    ]
     view.take(document(history=points), 1.0)
     assert list(view.rates)[-2:] == [299.0, 1234.5]
     for n in range(1000):

@@ -79,7 +79,7 @@ class Admin:
         self._token = _token(token, token_file)
         if wanted.scheme not in ("fd", "tls+fd"):  # of which nothing is known before the start
             self._check_reach(wanted)
-        self._sampler = Sampler(lambda: server.snapshot(clients=True))
+        self._sampler = Sampler(server.snapshot)
         guard = Guard(self._token, frozenset({wanted.host.lower()} - {""}))
         self._routes = Routes(server, self._sampler, guard)
         self._seats = Seats(_SEATS)

@@ -4,6 +4,9 @@ Shared state, all under ``_changed``'s lock: the newest sample, who wants more, 
 is over. One thread takes the samples, and only while somebody watches or has asked a moment
 ago. Each watcher waits for a sample newer than its last and skips those that it has missed, so
 one that is stuck holds up nobody.
+
+While nobody watches, the thread has a look at the totals now and then, and at no client: so who
+comes when something has gone wrong sees what went before.
 """
 
 from __future__ import annotations
@@ -12,22 +15,23 @@ import contextlib
 import json
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import CloseReason, ConnectionClosed
 from ..snapshot import ClientSnapshot, ServerSnapshot
 from . import log
-from .document import Changes, changes, document, history_point
+from .document import Changes, changes, document
+from .history import History
 from .process import ProcessFacts, ProcessReader
 
-__all__ = ["HISTORY", "PERIOD", "Sample", "Sampler"]
+__all__ = ["PERIOD", "Sample", "Sampler"]
 
 PERIOD = 1.0  # seconds between two samples
-HISTORY = 300  # samples whose rates are remembered
+REST = 5.0  # seconds between two looks at the totals while nobody watches
 LINGER = 10.0  # seconds that samples are taken after somebody has asked for one
 _SHARE = 0.1  # of its time that the thread may spend on taking samples, however many clients
+_REST_SHARE = 0.001  # and on looks, while nobody watches
 _GAP = 5 * PERIOD  # seconds after which what has changed tells nothing of now
 
 
@@ -69,18 +73,24 @@ class Sample:
         return b"retry: 1000\nid: %d\nevent: snapshot\ndata: %b\n\n" % (self.number, data)
 
 
-class Sampler:
-    """Takes samples by ``take``, which returns a snapshot with clients; see above."""
+class Take(Protocol):
+    """Makes a snapshot."""
 
-    def __init__(self, take: Callable[[], ServerSnapshot]) -> None:
+    def __call__(self, *, clients: bool) -> ServerSnapshot: ...
+
+
+class Sampler:
+    """Takes samples by ``take``; see above."""
+
+    def __init__(self, take: Take) -> None:
         self._take_snapshot = take
         self._taking = threading.Lock()  # held while a sample is taken, by whichever thread
         self._process: ProcessReader | None = None  # under _taking; there between start and close
+        self._history = History()  # under _taking
         self._changed = threading.Condition()  # guards all that follows
         self._newest: Sample | None = None
         self._last_tick: Sample | None = None  # the thread's last, from which rates are counted
         self._number = 0
-        self._history: deque[dict[str, Any]] = deque(maxlen=HISTORY)
         self._watchers = 0
         self._wanted_until = 0.0  # on the monotonic clock
         self._over = False
@@ -160,44 +170,56 @@ class Sampler:
         return self._last_tick is not None and self._last_tick.number > number
 
     def history(self) -> list[dict[str, Any]]:
-        """The rates of the samples before the newest, oldest first."""
-        with self._changed:
-            return list(self._history)
+        """The rates of the last minutes, oldest first."""
+        with self._taking:
+            return self._history.points()
 
     # The thread.
 
     def _run(self) -> None:
-        while self._wait_until_wanted():
+        while (wanted := self._wanted()) is not None:
             begun = time.monotonic()
             try:
                 with self._taking:
-                    self._take(tick=True)
+                    if wanted:
+                        self._take(tick=True)
+                    else:
+                        self._look()
             except Exception as error:  # noqa: BLE001 - the next one may go well
                 log.failed("sample", error)
             took = time.monotonic() - begun
-            self._pause(max(PERIOD, took / _SHARE) - took)
+            if wanted:
+                self._pause(max(PERIOD, took / _SHARE) - took, or_wanted=False)
+            else:
+                self._pause(max(REST, took / _REST_SHARE) - took, or_wanted=True)
 
-    def _wait_until_wanted(self) -> bool:
-        """Whether samples are to be taken; ``False`` when it is over."""
+    def _wanted(self) -> bool | None:
+        """Whether samples are to be taken; ``None`` when it is over."""
         with self._changed:
-            if not self._is_wanted():
+            wanted = self._is_wanted()
+            if not wanted:
                 self._newest = self._last_tick = None  # which would tell of thousands of clients
-            self._changed.wait_for(lambda: self._over or self._is_wanted())
-            return not self._over
+            return None if self._over else wanted
 
     def _is_wanted(self) -> bool:
         return bool(self._watchers) or time.monotonic() < self._wanted_until
 
-    def _pause(self, seconds: float) -> None:
+    def _pause(self, seconds: float, *, or_wanted: bool) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._over, seconds)
+            self._changed.wait_for(
+                lambda: self._over or (or_wanted and self._is_wanted()), max(0.0, seconds)
+            )
 
     # With _taking held.
+
+    def _look(self) -> None:
+        if self._process is not None:
+            self._history.add(self._take_snapshot(clients=False), self._process.facts())
 
     def _take(self, *, tick: bool) -> Sample:
         if self._process is None:
             raise ConnectionClosed(CloseReason.DRAINED)
-        snapshot, facts = self._take_snapshot(), self._process.facts()
+        snapshot, facts = self._take_snapshot(clients=True), self._process.facts()
         with self._changed:
             last = self._last_tick
             self._number += 1
@@ -210,12 +232,12 @@ class Sampler:
         elif last is not None:
             since = last.changes
         sample = Sample(number, snapshot, facts, since)
+        if tick:
+            self._history.add(snapshot, facts)
         with self._changed:
             self._newest = sample
             if tick:
                 self._last_tick = sample
-                if since is not None:
-                    self._history.append(history_point(snapshot, since))
             self._changed.notify_all()
         return sample
 

@@ -34,7 +34,8 @@ __all__ = [
 
 SCHEMA = 1
 
-# Seconds between two points of a history beyond which nobody had watched the server.
+# Seconds between two points of a history that belong together; a look a second is a point, and
+# one that tells of more seconds counts for as many.
 _GAP = 10.0
 
 # As they are counted, and in the order in which they are told.
@@ -278,7 +279,7 @@ def _history(top: _Members) -> tuple[float, ...]:
         if last - time > _GAP:
             break
         if time < now:
-            rates.append(rate)
+            rates += [rate] * max(1, round(min(point.get("seconds", _number), _GAP)))
         last = time
     return tuple(reversed(rates))
 

@@ -202,7 +202,7 @@ export class Charts {
     on.strokeStyle = on.fillStyle = colour;
     on.lineWidth = 1.75;
     on.lineJoin = "round";
-    // A line ends where a value is missing, and begins anew behind it.
+    // A line ends where a value is missing, or a time that no point tells of, and begins anew behind.
     let piece = [];
     const finish = () => {
       if (!piece.length) return;
@@ -224,7 +224,7 @@ export class Charts {
     let before = null;
     for (const point of points) {
       const value = line.value(point);
-      if (before !== null && point.time - before > Math.max(5, 4 * this.store.period)) finish();
+      if (before !== null && point.time - (point.seconds ?? 0) - before > 4) finish();
       if (value === null || value === undefined) finish();
       else piece.push([x(point.time), y(value)]);
       before = point.time;
