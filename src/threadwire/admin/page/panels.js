@@ -165,7 +165,8 @@ function showEndings(id, reasons) {
 
 function showProcess({ process, certificates, interval, time }) {
   const pairs = [
-    ["process", `${process.pid}, since ${day(process.started_at)}`],
+    ["process", String(process.pid)],
+    ["since", day(process.started_at)],
     ["threadwire", process.version],
     ["Python", process.python],
     ["poller", process.poller === "c" ? "in C" : "in Python"],
