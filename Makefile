@@ -42,8 +42,7 @@ sanitize: $(VENV)/.developing ## The poller in C, under the sanitizers
 	$(CC) -shared -fPIC -g -O1 -fno-omit-frame-pointer \
 		-fsanitize=address,undefined -fno-sanitize-recover=undefined -Wall -Wextra -Werror \
 		-I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
-		-o build/sanitize/_speedups.so src/threadwire/transport/speedups.c \
-		src/threadwire/transport/handling.c
+		-o build/sanitize/_speedups.so src/threadwire/transport/*.c
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 		THREADWIRE_SPEEDUPS=build/sanitize/_speedups.so \

@@ -8,8 +8,11 @@ from setuptools import Extension, setup
 here = "src/threadwire/transport"
 speedups = Extension(
     "threadwire.transport._speedups",
-    [f"{here}/speedups.c", f"{here}/handling.c"],
-    depends=[f"{here}/buckets.h", f"{here}/handling.h"],
+    [f"{here}/{name}.c" for name in ("speedups", "handling", "poller", "sockets")],
+    depends=[
+        f"{here}/{name}.h" for name in ("arguments", "buckets", "handling", "poller", "sockets")
+    ],
+    extra_compile_args=["-fvisibility=hidden"],
     optional=True,
 )
 
