@@ -82,3 +82,9 @@ def test_ctrl_c_is_not_for_them(serving: Serving) -> None:
         crew.go()
         while crew.running:
             crew.listen(PATIENCE)
+
+
+def test_what_has_failed_is_told_without_what_a_terminal_would_obey() -> None:
+    """A service's reply gets there by a user's function that fails with it."""
+    failed = WorkerFailed("Traceback:\n  SystemExit: \x1b[2J\n")
+    assert str(failed).splitlines()[1] == "  SystemExit: \\x1b[2J"

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 from ..errors import ThreadwireError, UsageError
 from .course import Done
 from .plan import Plan
+from .printable import printable
 from .worker import Failed, Go, Job, Said, Stop
 
 __all__ = ["Crew", "WorkerFailed"]
@@ -35,7 +36,8 @@ class WorkerFailed(ThreadwireError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
-        self.problem = problem
+        # A traceback has what a user's function was given, and so what the service said.
+        self.problem = "\n".join(map(printable, problem.splitlines()))
 
     def __str__(self) -> str:
         return f"a process that makes load has failed: {self.problem}"
