@@ -37,7 +37,7 @@ check: lint coverage ## What has to be green before a change goes in
 # Into a directory of its own: the module that is installed stays as it is. Leaks are not looked
 # for, since the interpreter has some; with its own allocator overruns would go unseen. A report
 # goes past what pytest captures, which an abort would lose.
-sanitize: $(VENV)/.developing ## The poller in C, under the sanitizers
+sanitize: $(VENV)/.developing ## The C module, under the sanitizers
 	@mkdir -p build/sanitize
 	$(CC) -shared -fPIC -g -O1 -fno-omit-frame-pointer \
 		-fsanitize=address,undefined -fno-sanitize-recover=undefined -Wall -Wextra -Werror \

@@ -14,7 +14,7 @@ from threadwire.bench.load import Load
 from threadwire.bench.plan import Plan
 from threadwire.bench.records import Snapshot
 
-from ..support import PATIENCE, wait_for
+from ..support import PATIENCE, eventually, wait_for
 from .services import lines_of, scripted
 
 
@@ -43,7 +43,6 @@ class Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
         self.stop()
         self._thread.join(PATIENCE)
 
@@ -79,8 +78,8 @@ class Held:
             connected.sendall(line + b"\n")
 
 
-def plan_for(url: str, rate: float | None) -> Plan:
-    return Plan(url=url, clients=1, rate=rate, warmup=0.0, duration=600.0, expect=Echo())
+def plan_for(url: str, rate: float | None, duration: float = 600.0) -> Plan:
+    return Plan(url=url, clients=1, rate=rate, warmup=0.0, duration=duration, expect=Echo())
 
 
 @pytest.mark.parametrize("rate", [None, 50.0])
@@ -103,18 +102,25 @@ def test_what_is_on_its_way_when_somebody_ends_it_is_awaited(
         assert found["lost"] == 0
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_what_does_not_come_is_lost_and_no_error(
-    monkeypatch: pytest.MonkeyPatch, again: bool
-) -> None:
-    """After a moment, or when it is ended a second time."""
-    moment = PATIENCE if again else 0.01
-    monkeypatch.setattr("threadwire.bench.course._LAST_MOMENT", moment)
+def test_what_does_not_come_is_lost_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threadwire.bench.course._LAST_MOMENT", 0.01)
     held = Held(at_once=3)
     with scripted(held) as service, Run(plan_for(service.url, None)) as run:
         wait_for(held.asked)
         run.stop()
-        if again:
-            run.stop()
+        assert run.end() == {"answered": 3, "lost": 1, "errors": 0}
+        held.go_on.set()
+
+
+def test_an_end_that_has_come_by_itself_is_hastened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With five seconds for what is on its way all the same: who presses Ctrl-C waits for them."""
+    monkeypatch.setattr("threadwire.bench.course._LAST_MOMENT", 0.01)
+    monkeypatch.setattr("threadwire.bench.course._LONGEST_FINISH", 10 * PATIENCE)
+    held = Held(at_once=3)
+    with scripted(held) as service, Run(plan_for(service.url, None, 0.05)) as run:
+        wait_for(held.asked)
+        eventually(lambda: run.course.done.seconds)
+        assert run.running
+        run.stop()
         assert run.end() == {"answered": 3, "lost": 1, "errors": 0}
         held.go_on.set()

@@ -23,6 +23,7 @@ from threadwire.transport.poller import ACCEPT, Poller
 
 from ..conftest import Events, Serving
 from ..support import PATIENCE, Peer, eventually, reverse, wait_for
+from .ways import server_side
 
 
 class Troubled:
@@ -110,6 +111,35 @@ def test_a_client_that_cannot_be_waited_for_again_after_its_thread(
         trouble["add"] = OSError(12, "cannot allocate memory")
         assert peer.hear_all() == b""  # when it has been quiet for a while
     assert events.closed_reason() is CloseReason.NO_CAPACITY
+
+
+def test_a_handler_that_cannot_be_called_ends_its_client_and_the_rest_go_on(
+    serving: Serving, events: Events
+) -> None:
+    """With the empty place taken for a lost baton: the loop waits for ever for who has it."""
+    server = serving(reverse)
+    with Peer(server.address) as other, Peer(server.address) as peer:
+        for each in (other, peer):
+            each.say(b"ab\n")
+            assert each.hear_line() == b"ba\n"
+        connection = server_side(server, peer)
+        eventually(lambda: connection._quick)
+        baton = server._engine._loops[0].baton
+        call, errors = baton.call, [MemoryError()]
+
+        def failing(*arguments: Any) -> Any:
+            if errors:
+                raise errors.pop()
+            return call(*arguments)
+
+        baton.call = failing
+        peer.say(b"cd\n")
+        assert peer.hear_all() == b""
+        assert events.closed_reason() is CloseReason.HANDLER_FAILED
+        other.say(b"ef\n")
+        assert other.hear_line() == b"fe\n"
+        assert server.healthy(PATIENCE)
+    assert not events.named("engine-failed")
 
 
 def test_posted_calls_that_raise_keep_nobody_from_the_others(

@@ -77,7 +77,16 @@ def test_a_point_of_a_history_counts_for_as_many_seconds_as_it_tells_of() -> Non
         {"time": 999_990.0 + n, "seconds": seconds, "messages_per_second": float(n)}
         for n, seconds in enumerate((1e9, 0.0, 5.04, 1.0))
     ]
-    assert document(history=history).history == (0.0,) * 10 + (1.0,) + (2.0,) * 5 + (3.0,)
+    assert document(history=history).history == (0.0,) * 60 + (1.0,) + (2.0,) * 5 + (3.0,)
+
+
+def test_points_that_tell_of_long_times_belong_together_all_the_same() -> None:
+    """With the time between two points for the gap: what was before the busiest time is lost."""
+    history = [
+        {"time": 1e6 - 45.0, "seconds": 5.0, "messages_per_second": 1.0},
+        {"time": 1e6 - 5.0, "seconds": 40.0, "messages_per_second": 2.0},
+    ]
+    assert document(history=history).history == (1.0,) * 5 + (2.0,) * 40
 
 
 def members(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

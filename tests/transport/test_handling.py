@@ -411,6 +411,26 @@ def test_calling_stops_when_the_replies_have_more_than_the_room(twin: Twin) -> N
         assert operator.length_hint(messages) == 5 - handled
 
 
+def test_nothing_is_called_without_room_or_with_nothing_in_the_place(twin: Twin) -> None:
+    for place, room in ((twin.place(), 100), (twin.taken_up(), -1)):
+        messages, replies = iter([b"1", b"2"]), list[bytes]()
+        assert twin.call_each(bytes, messages, replies, place, room, twin.tally()) is None
+        assert (replies, list(messages)) == ([], [b"1", b"2"])
+
+
+def test_how_many_calls_are_timed_together() -> None:
+    """As many as would be brief together, by the last ones."""
+    tally = portable.Tally()
+    groups = []
+    for calls, each in [(1, 2e-6)] * 20 + [(8, 2e-6), (8, 1e-6), (16, 1e-6), (1, 2e-6), (16, 2e-6)]:
+        assert calls <= tally.group
+        tally.add_group(calls, calls * each)
+        groups.append(tally.group)
+    assert groups == [1] * 7 + [8] * 13 + [8, 16, 16, 16, 1]
+    tally.add_group(1, 0.001)
+    assert tally.group == 1
+
+
 def test_calling_stops_when_the_place_is_empty(twin: Twin) -> None:
     """What was returned then is a reply all the same: the next caller goes on behind it."""
     place, replies = twin.taken_up(), list[bytes]()

@@ -44,7 +44,7 @@ class Changes(NamedTuple):
 def changes(
     now: ServerSnapshot, before: ServerSnapshot, facts: ProcessFacts, facts_before: ProcessFacts
 ) -> Changes:
-    """What has changed since ``before``; both snapshots have clients."""
+    """What has changed since ``before``; of clients too, if both snapshots have them."""
     seconds = max(now.clock - before.clock, 1e-6)
 
     def rate(after: float, earlier: float) -> float:

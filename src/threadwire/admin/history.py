@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from typing import Any
 
 from ..snapshot import ServerSnapshot
@@ -18,10 +17,13 @@ _MOST = 120.0  # and beyond which it tells of no time in particular
 
 
 class History:
-    """Belongs to one thread at a time. A point is what has changed from one look to the next."""
+    """A point is what has changed from one look to the next.
+
+    One thread at a time adds to it; any may read the points, which are replaced as a whole.
+    """
 
     def __init__(self) -> None:
-        self._points: deque[dict[str, Any]] = deque(maxlen=int(SPAN))
+        self._points: tuple[dict[str, Any], ...] = ()
         self._last: tuple[ServerSnapshot, ProcessFacts] | None = None
 
     def add(self, now: ServerSnapshot, facts: ProcessFacts) -> None:
@@ -33,11 +35,11 @@ class History:
             if passed < _LEAST:  # the next one tells of this time, too
                 return
             if passed <= _MOST:
-                since = changes(now, before, facts, facts_before)
-                self._points.append(history_point(now, since))
+                point = history_point(now, changes(now, before, facts, facts_before))
+                oldest = point["time"] - SPAN
+                self._points = (*(p for p in self._points if p["time"] > oldest), point)
         self._last = now, facts
 
     def points(self) -> list[dict[str, Any]]:
         """Oldest first."""
-        newest = self._points[-1]["time"] if self._points else 0.0
-        return [point for point in self._points if point["time"] > newest - SPAN]
+        return list(self._points)

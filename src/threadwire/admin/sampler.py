@@ -1,12 +1,10 @@
 """One sample a second of a server, for all who watch it.
 
-Shared state, all under ``_changed``'s lock: the newest sample, who wants more, and whether it
-is over. One thread takes the samples, and only while somebody watches or has asked a moment
-ago. Each watcher waits for a sample newer than its last and skips those that it has missed, so
-one that is stuck holds up nobody.
-
-While nobody watches, the thread has a look at the totals now and then, and at no client: so who
-comes when something has gone wrong sees what went before.
+Shared state, under ``_changed``'s lock: the newest sample, who wants more, and whether it is
+over. One thread takes a sample a second while somebody watches or has asked a moment ago. Each
+watcher waits for a sample newer than its last and skips those that it has missed, so one that is
+stuck holds up nobody. While nobody watches, the thread has a look at the totals now and then, and
+at no client: so who comes when something has gone wrong sees what went before.
 """
 
 from __future__ import annotations
@@ -31,7 +29,8 @@ PERIOD = 1.0  # seconds between two samples
 REST = 5.0  # seconds between two looks at the totals while nobody watches
 LINGER = 10.0  # seconds that samples are taken after somebody has asked for one
 _SHARE = 0.1  # of its time that the thread may spend on taking samples, however many clients
-_REST_SHARE = 0.001  # and on looks, while nobody watches
+_REST_SHARE = 0.001  # of a core that it may use for looks, while nobody watches
+_LONGEST_REST = 30.0  # seconds, however much a look costs
 _GAP = 5 * PERIOD  # seconds after which what has changed tells nothing of now
 
 
@@ -86,7 +85,7 @@ class Sampler:
         self._take_snapshot = take
         self._taking = threading.Lock()  # held while a sample is taken, by whichever thread
         self._process: ProcessReader | None = None  # under _taking; there between start and close
-        self._history = History()  # under _taking
+        self._history = History()  # under _taking to add to it
         self._changed = threading.Condition()  # guards all that follows
         self._newest: Sample | None = None
         self._last_tick: Sample | None = None  # the thread's last, from which rates are counted
@@ -171,14 +170,13 @@ class Sampler:
 
     def history(self) -> list[dict[str, Any]]:
         """The rates of the last minutes, oldest first."""
-        with self._taking:
-            return self._history.points()
+        return self._history.points()
 
     # The thread.
 
     def _run(self) -> None:
         while (wanted := self._wanted()) is not None:
-            begun = time.monotonic()
+            begun, cpu = time.monotonic(), time.thread_time()
             try:
                 with self._taking:
                     if wanted:
@@ -190,8 +188,9 @@ class Sampler:
             took = time.monotonic() - begun
             if wanted:
                 self._pause(max(PERIOD, took / _SHARE) - took, or_wanted=False)
-            else:
-                self._pause(max(REST, took / _REST_SHARE) - took, or_wanted=True)
+            else:  # on a busy server most of the time goes by while it waits: a look costs no more
+                rest = min(max(REST, (time.thread_time() - cpu) / _REST_SHARE), _LONGEST_REST)
+                self._pause(rest - took, or_wanted=True)
 
     def _wanted(self) -> bool | None:
         """Whether samples are to be taken; ``None`` when it is over."""

@@ -74,6 +74,7 @@ class Course:
         self._began = 0.0  # measuring
         self._cpu = self._waited = 0.0  # seconds of this thread's, when it began
         self._finish_by = math.inf
+        self._stopped = False  # somebody has ended the run
         self.done = Done(0.0, 0.0)
         clients = load.clients[:1] if self._plan.connect_each else load.clients
         self._untried = set(clients)
@@ -138,20 +139,21 @@ class Course:
         self._begin_ticks(start)
 
     def stop(self) -> None:
-        """Send nothing more, and wait for hardly anything; a second time, for nothing.
+        """Once: send nothing more, and wait for hardly anything.
 
         What is unanswered then counts with the time that it has waited for, lest the stall that
         made somebody end the run is hidden; but it is no error, for it may still be answered.
         """
+        self._stopped = True
+        now = time.monotonic()
+        until = now + min(_LAST_MOMENT, self._plan.timeout)
         if self._phase == "measuring":
-            now = time.monotonic()
             self._end_measuring(now)
             self._load.stop_sending(at_once=True)
-            self._finish_by = now + min(_LAST_MOMENT, self._plan.timeout)
-            self._finish(as_errors=False)
+            self._finish_by = until
+            self._finish()
         elif self._phase == "finishing":
-            self._load.give_up(as_errors=False)
-            self._end()
+            self._finish_by = min(self._finish_by, until)
         else:
             self._end()
 
@@ -238,12 +240,11 @@ class Course:
         self._finish_by = time.monotonic() + min(_LONGEST_FINISH, self._plan.timeout)
         self._finish()
 
-    def _finish(self, *, as_errors: bool = True) -> None:
+    def _finish(self) -> None:
         if self._load.busy and time.monotonic() < self._finish_by:
-            again = functools.partial(self._finish, as_errors=as_errors)
-            self._load.timers.after(_FINISH_PAUSE, again)
+            self._load.timers.after(_FINISH_PAUSE, self._finish)
         else:
-            self._load.give_up(as_errors=as_errors)
+            self._load.give_up(as_errors=not self._stopped)
             self._end()
 
     def _end_measuring(self, now: float) -> None:

@@ -53,7 +53,7 @@ def run(
         try:
             running.run()
         except KeyboardInterrupt:
-            if running.interrupted:
+            if running.interrupted or (stop is not None and stop.is_set()):
                 raise  # the second one, while the processes were to have their last word
             running.interrupt()
     return gathering.result(interrupted=running.interrupted)

@@ -101,6 +101,12 @@ class Baton(Generic[T]):
                 return None
             return self._lost
 
+    @property
+    def taken(self) -> bool:
+        """Any thread: whether it has been taken; one that is being taken is waited for."""
+        with self._taking:
+            return self._lost is not None
+
     def note_taken(self) -> None:
         """Whoever took it: the new owners are known."""
         self._noted.release()

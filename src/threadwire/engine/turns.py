@@ -91,7 +91,7 @@ class Turns:
                 else:
                     reply = call_for(tally, connection, call, message, connection)
             except BaseException as error:  # noqa: BLE001 - even SystemExit ends this client alone
-                reply = error.args[0] if isinstance(error, Taken) else _NOTHING_YET
+                reply = error.args[0] if type(error) is Taken and error.args else _NOTHING_YET
                 if not self._stumbled(baton, connection, reply, error):
                     return False
                 continue
@@ -323,14 +323,19 @@ class Turns:
         error: BaseException,
         messages: Iterator[bytes] = _NONE_LEFT,
     ) -> bool:
-        """The handler has raised ``error``, or it has replied and the baton is gone, or both."""
+        """The handler has raised ``error``, or it has replied and the baton is gone, or both.
+
+        Or it was not called at all, for want of memory: the place is empty then, too.
+        """
         try:
             baton.leave()
+            taken = False
         except IndexError:
-            baton.lost()
-        else:
+            taken = baton.taken
+        if not taken:
             self._clients.fail(connection, error)
             return True
+        baton.lost()
         connection._strikes += 1
         if reply is _NOTHING_YET:
             self._lender.serve_alone(connection, functools.partial(_raise, error))

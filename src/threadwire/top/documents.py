@@ -34,9 +34,9 @@ __all__ = [
 
 SCHEMA = 1
 
-# Seconds between two points of a history that belong together; a look a second is a point, and
-# one that tells of more seconds counts for as many.
+# Seconds that no point of a history tells of, beyond which what was before belongs to another time.
 _GAP = 10.0
+_LONGEST = 60.0  # seconds that a point counts for, at most
 
 # As they are counted, and in the order in which they are told.
 STATES = ("idle", "loop", "own-thread", "blocked", "waiting", "opening", "closing")
@@ -272,15 +272,16 @@ def _history(top: _Members) -> tuple[float, ...]:
     """What came right before the document, which may be among it, too."""
     if not top.has("history"):
         return ()
-    now = last = top.get("time", _number)
+    now = begun = top.get("time", _number)
     rates: list[float] = []
     for point in reversed(top.each("history")):
         time, rate = point.get("time", _number), point.get("messages_per_second", _number)
-        if last - time > _GAP:
+        seconds = point.get("seconds", _number)
+        if begun - time > _GAP:
             break
         if time < now:
-            rates += [rate] * max(1, round(min(point.get("seconds", _number), _GAP)))
-        last = time
+            rates += [rate] * max(1, round(min(seconds, _LONGEST)))
+        begun = time - seconds
     return tuple(reversed(rates))
 
 

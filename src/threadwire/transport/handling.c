@@ -13,9 +13,10 @@ the lists meanwhile, which their own locks allow. */
 
 #include "handling.h"
 
-#include <stdbool.h>
-
+#include "arguments.h"
 #include "buckets.h"
+
+#include <stdbool.h>
 
 #define FEW 8          /* brief calls in a row, after which as many are timed together */
 #define MANY 16        /* and more and more, up to so many */
@@ -68,7 +69,7 @@ static PyObject *Tally_read(PyObject *op, PyObject *Py_UNUSED(ignored)) {
 static int few(const char *name, Py_ssize_t given, Py_ssize_t wanted) {
     if (given >= wanted)
         return 0;
-    PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments, not %zd", name, wanted, given);
+    PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments or more, not %zd", name, wanted, given);
     return -1;
 }
 
@@ -85,17 +86,17 @@ PyObject *timed(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t c
 
 /* The place. */
 
-/* Puts `item` in, whose reference becomes the place's, or nothing; gives what was there. */
-static PyObject *exchange(Place *self, PyObject *item) {
-    PyObject *before;
+/* Any thread, which owns what it gets; NULL, without an exception: nothing was there. */
+static PyObject *take(Place *self) {
+    PyObject *item;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)self);
-    before = self->item;
-    self->item = item;
+    item = self->item;
+    self->item = NULL;
     Py_END_CRITICAL_SECTION();
-    return before;
+    return item;
 }
 
-/* Any thread, which owns what it gets. */
+/* The same, and leaves it there. */
 static PyObject *held(Place *self) {
     PyObject *item;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)self);
@@ -113,10 +114,14 @@ static bool is_held(Place *self) {
 }
 
 static int put(Place *self, PyObject *item) {
-    PyObject *before = exchange(self, Py_NewRef(item));
-    if (before == NULL)
+    bool empty;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)self);
+    empty = self->item == NULL;
+    if (empty)
+        self->item = Py_NewRef(item);
+    Py_END_CRITICAL_SECTION();
+    if (empty)
         return 0;
-    Py_XDECREF(exchange(self, before));
     PyErr_SetString(PyExc_RuntimeError, "there is something in the place");
     return -1;
 }
@@ -126,7 +131,7 @@ static PyObject *Place_enter(PyObject *op, PyObject *item) {
 }
 
 static PyObject *Place_leave(PyObject *op, PyObject *Py_UNUSED(ignored)) {
-    PyObject *item = exchange((Place *)op, NULL);
+    PyObject *item = take((Place *)op);
     if (item == NULL)
         PyErr_SetString(PyExc_IndexError, "the place is empty");
     return item;
@@ -159,7 +164,7 @@ static PyObject *Place_call(PyObject *op, PyObject *const *args, Py_ssize_t coun
     add_duration(&tally->buckets, 1, nanoseconds() - begun);
     if (result == NULL)
         return NULL;
-    PyObject *item = exchange(self, NULL);
+    PyObject *item = take(self);
     if (item == NULL) {
         raise_taken(self, result);
         Py_CLEAR(result);
@@ -209,7 +214,10 @@ static void add_group(Tally *self, unsigned calls, uint64_t duration) {
     if (calls == 1) {
         add_duration(&self->buckets, 1, duration);
         self->usual = duration;
-        self->brief_calls = duration < BRIEF / FEW ? self->brief_calls + 1 : 0;
+        if (duration >= BRIEF / FEW)
+            self->brief_calls = 0;
+        else if (self->brief_calls < FEW)
+            self->brief_calls++;
     } else if (duration <= BRIEF) {
         self->usual = duration / calls;
         add_duration(&self->buckets, calls, self->usual);
@@ -299,7 +307,7 @@ static PyType_Spec Tally_spec = {
 };
 
 static PyMethodDef Place_methods[] = {
-    {"call", (PyCFunction)(void (*)(void))Place_call, METH_FASTCALL,
+    {"call", FAST(Place_call), METH_FASTCALL,
      "call($self, tally, item, function, /, *args)\n--\n\n"},
     {"enter", Place_enter, METH_O, "enter($self, item, /)\n--\n\n"},
     {"held", Place_held, METH_NOARGS, "held($self, /)\n--\n\n"},

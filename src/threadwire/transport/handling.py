@@ -54,7 +54,10 @@ class Tally:
         if calls == 1:
             self.add(seconds)
             self._usual = seconds
-            self._brief_calls = self._brief_calls + 1 if seconds < _BRIEF / _FEW else 0
+            if seconds >= _BRIEF / _FEW:
+                self._brief_calls = 0
+            elif self._brief_calls < _FEW:
+                self._brief_calls += 1
         elif seconds <= _BRIEF:
             self._usual = seconds / calls
             self._add_many(calls, self._usual)
@@ -156,7 +159,9 @@ def call_each(
     append, now, held = replies.append, time.monotonic, place.held
     calls, begun = 0, now()  # of the group
     try:
-        for message in messages:
+        while room >= 0 and held() is not None:
+            if (message := next(messages, None)) is None:
+                break
             calls += 1
             reply = function(message)
             if calls >= tally.group:
@@ -168,8 +173,6 @@ def call_each(
                 room -= len(reply)
             elif reply is not None:
                 return (reply,)
-            if held() is None or room < 0:
-                break
     finally:
         if calls:
             tally.add_group(calls, now() - begun)

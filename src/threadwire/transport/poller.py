@@ -1,4 +1,4 @@
-"""The batching poller: the twin in C, or else the one in Python.
+"""The batching poller and handlers' calls: the twins in C, or else those in Python.
 
 Both do the same, as :mod:`.portable` and :mod:`.handling` say. The environment variable
 ``THREADWIRE_PURE`` chooses Python, if it is set to anything but nothing or ``0``; so does a

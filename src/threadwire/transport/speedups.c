@@ -38,7 +38,7 @@ static PyModuleDef_Slot slots[] = {
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "threadwire.transport._speedups",
-    .m_doc = "The batching poller in C; threadwire.transport.poller chooses.",
+    .m_doc = "The batching poller and handlers' calls in C; threadwire.transport.poller chooses.",
     .m_methods = functions,
     .m_slots = slots,
 };
