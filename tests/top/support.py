@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -82,7 +83,8 @@ def answering(data: bytes) -> Callable[[socket.socket], None]:
         heard = b""
         while b"\r\n\r\n" not in heard and (more := connected.recv(65536)):
             heard += more
-        connected.sendall(data)
+        with contextlib.suppress(ConnectionError):  # who has heard enough hangs up
+            connected.sendall(data)
 
     return script
 
