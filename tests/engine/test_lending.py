@@ -12,7 +12,7 @@ from threadwire import CloseReason, Connection
 from threadwire.limits import MAX_THREADS
 
 from ..conftest import Events, Serving
-from ..support import Peer, eventually, wait_for
+from ..support import PATIENCE, Peer, eventually, wait_for
 
 
 def leave_the_loop(connection: Connection) -> None:
@@ -118,6 +118,45 @@ def test_a_client_that_is_closed_while_it_waits_for_a_thread(
         assert two.hear_all() == b""
         assert one.hear_line() == b"block\n"
     assert b"never" not in handled
+
+
+@pytest.mark.parametrize("how", ["drain", "close"])
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_was_begun_before_a_drain_is_answered_on_a_thread_as_well(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, how: str, waits: bool
+) -> None:
+    """With a look at ``finished`` once it is decoded, as the last one is: it is dropped."""
+    monkeypatch.setattr("threadwire.limits.MAX_THREADS", MAX_THREADS._replace(default=1))
+    handling, go_on = threading.Event(), threading.Event()
+
+    def handler(message: bytes) -> bytes:
+        if message == b"block":
+            handling.set()
+            wait_for(go_on)
+        return message[::-1]
+
+    server = serving(handler)
+    with Peer(server.address) as one, Peer(server.address) as two:
+        eventually(lambda: len(server.connections) == 2)
+        first, second = server.connections
+        if waits:
+            leave_the_loop(first)
+            one.say(b"block\n")
+            wait_for(handling)
+        leave_the_loop(second)
+        two.say(b"par")
+        eventually(lambda: second._codec.unread == 3)
+        ending = threading.Thread(target=getattr(server, how), args=(PATIENCE,))
+        ending.start()
+        eventually(lambda: second._draining)
+        two.say(b"tial\n")
+        if waits:
+            eventually(lambda: server._engine._loops[0]._lender._waiting)
+            go_on.set()
+            assert one.hear_line() == b"kcolb\n"
+        assert two.hear_line() == b"laitrap\n"
+        assert two.hear_all() == b""
+        ending.join(PATIENCE)
 
 
 def test_a_sender_is_there_while_a_client_is_handed_over(serving: Serving) -> None:

@@ -93,7 +93,8 @@ class Lender:
 
         def step() -> None:
             send_answer(connection, reply)
-            while not connection.finished and (message := next(messages, None)) is not None:
+            # Not ``finished``: that it is the last one, in a drain, is known once it is decoded.
+            while not connection._closing and (message := next(messages, None)) is not None:
                 answer(connection, self._handler, message)
 
         return step
