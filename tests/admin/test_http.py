@@ -402,3 +402,29 @@ def test_whatever_bytes_come_a_status_or_an_end_follows(speaking: Speaking, even
     holds()
     assert not events.tracebacks()
     assert only(say(address, GET)).status == 200
+
+
+def test_nothing_more_is_answered_of_a_connection_that_has_been_dismissed(serving: Serving) -> None:
+    """With what has arrived answered first: each has its turn, though nobody gets the answers."""
+    connections: list[threadwire.Connection] = []
+    asked: list[str] = []
+    ended = threading.Event()
+
+    def respond(request: Request) -> Response:
+        asked.append(request.path)
+        return json_response({})
+
+    def waiting(begins: bool) -> None:
+        if begins and asked:
+            connections[0].abort(threadwire.CloseReason.BUSY)
+
+    def serve(connection: threadwire.Connection) -> None:
+        connections.append(connection)
+        converse(connection, respond, waiting)
+        ended.set()
+
+    server = serving(threadwire.session(serve), framing=threadwire.Raw())
+    with Peer(server.address) as peer:
+        peer.say(b"".join(head(b"GET /%d HTTP/1.1" % n, HOST) for n in range(20)))
+        wait_for(ended)
+    assert asked == ["/0"]

@@ -43,6 +43,22 @@ def test_a_rate_that_was_not_reached_is_told_once() -> None:
     assert "were due" not in words(both), "it is the generator's fault"
 
 
+def test_a_service_that_goes_away_is_not_told_to_be_slow() -> None:
+    """With advice about the rate alone: a lower one is tried, against nobody."""
+    errors = {"unsent": 90, "closed": 8, "connect-refused": 2}
+    told = words(result(plan={"rate": 200.0}, messages=1000, errors=errors))
+    assert "200 messages/s were due, 100 were answered. The service ended connections" in told
+    assert "lower --rate" not in told
+
+
+def test_a_brief_wait_is_not_worth_a_word() -> None:
+    given: dict[str, Any] = {
+        "latency": histogram([0.0008] * 1000),
+        "service": histogram([0.0003] * 1000),
+    }
+    assert advice(result(plan={"rate": 100.0}, **given)) == []
+
+
 def test_a_stall_is_named() -> None:
     stall = stalled()
     assert "had to wait before they could be sent" in words(

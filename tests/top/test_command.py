@@ -38,7 +38,7 @@ def test_a_plain_table(watching: Watching) -> None:
     done = run("top", watched.url)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"serving  {watched.url}  ")
-    assert "  1 idle  0 loop  0 own-thread  1 blocked" in done.stdout
+    assert "  1 blocked  0 own-thread  0 loop  1 idle" in done.stdout
     titles, first, second = table_of(done.stdout)
     assert titles == [
         "ID",

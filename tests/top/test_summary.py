@@ -47,7 +47,7 @@ def test_all_of_it() -> None:
         "traffic  1.23k messages/s  in 2.00KiB/s  out 4.00KiB/s  accepted 1/s  closed 2/s"
         "  refused 0/s\n"
         "latency  handler p50 2µs p99 50µs max 1.00ms  turn p50 2µs p99 50µs max 1.00ms\n"
-        "clients  2  1 idle  0 loop  0 own-thread  1 blocked\n"
+        "clients  2  1 blocked  0 own-thread  0 loop  1 idle\n"
         "threads  own 2  spare 1  hand-offs 3 (0.5/s)  waiting for one 0  opening 0\n"
         "limits   max_clients 10/1000 1 %\n"
         "totals   accepted 10  closed peer-closed 4"
@@ -108,7 +108,7 @@ def test_a_server_that_is_not_ready_says_so_in_another_tone() -> None:
 def test_states_that_matter_have_a_tone_and_new_ones_are_shown() -> None:
     states = {"new-one": 3, "blocked": 2, "idle": 5, "waiting": 0, "loop": 0}
     view = of(clients={"total": 10, "states": states, "shown": [], "left_out": 10})
-    assert "10  5 idle  0 loop  2 blocked  3 new-one" in text(view)
+    assert "10  2 blocked  0 loop  5 idle  3 new-one" in text(view)
     assert (tone(view, "2 blocked"), tone(view, "0 loop")) == ("blocked", "dim")
 
 
@@ -192,3 +192,12 @@ def test_the_curve(values: list[float], bars: str) -> None:
 @given(st.lists(st.floats(0, 2**80)), st.integers(1, 50))
 def test_any_curve_is_as_wide_as_it_should(values: list[float], cells: int) -> None:
     assert len(curve(values, cells)) == cells
+
+
+def test_the_curve_and_its_highest_are_of_the_same_time() -> None:
+    """With the highest of all that is remembered: its full bars stand for what was long ago."""
+    view = of(client_value(1))
+    view.rates.extend([42_000.0] * 10 + [200.0] * 300)
+    line = next(line for line in text(view, width=80).split("\n") if line.startswith("curve"))
+    assert "at most 200/s" in line
+    assert line.count("█") > 30

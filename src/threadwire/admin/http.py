@@ -161,7 +161,7 @@ class _Conversation:
                 head = self._receive_request()
             finally:
                 self._waiting(False)
-            if head is None:
+            if head is None or self._connection.closed:  # dismissed, with more that has arrived
                 return False
             response = self._answer(_request(head, self._connection.peer))
         except HttpError as error:
@@ -318,7 +318,8 @@ def _check_head(head: h11.Request) -> None:
         raise HttpError(
             HTTPStatus.REQUEST_URI_TOO_LONG, f"a request's target may have {MAX_TARGET} bytes"
         )
-    if sum(len(name) + len(value) for name, value in head.headers) > MAX_HEAD:
+    # With ": " and the line's end, as they came.
+    if sum(len(name) + len(value) + 4 for name, value in head.headers) > MAX_HEAD:
         raise _head_too_large()
     names = {name for name, _ in head.headers}
     if {b"content-length", b"transfer-encoding"} <= names:  # RFC 9112, section 6.1

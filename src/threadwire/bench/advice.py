@@ -13,9 +13,11 @@ __all__ = ["advice", "told_by_enough"]
 
 _KEPT_UP = 0.98  # of the rate asked for; what is less is not noise
 _HELD_BACK = 2.0  # the corrected p99 over the uncorrected one, from which it is worth a word
+_HELD_BACK_SECONDS = 0.001  # if it is so much longer, too
 _OWN_SHARE = 0.5  # of the corrected p99, from which the generator's lateness is the cause of it
 _BUSY = 0.9  # of a core; with less, it is not too little of a process that is the matter
 _ENOUGH = 10  # durations above a percentile, for it to be more than chance
+_AWAY = {"connect-refused", "connect-failed", "closed", "reset"}  # no connection to send by
 
 # By the kind of error: what to look at.
 _BY_ERROR = {
@@ -83,14 +85,23 @@ def _rate(result: Result) -> Iterator[str]:
     asked = result.plan.get("rate")
     if asked is None or not result.messages:
         return
-    if result.messages_per_second < _KEPT_UP * asked and not result.saturated:
+    if result.saturated:
+        return
+    kept_up = result.messages_per_second >= _KEPT_UP * asked
+    if not kept_up and _AWAY & set(result.errors):
+        yield (
+            f"Not all of the load was answered: {rate_words(asked)} messages/s were due, "
+            f"{rate_words(result.messages_per_second)} were answered. The service ended "
+            "connections, or took none, as the errors tell; what was due meanwhile had to wait."
+        )
+    elif not kept_up:
         yield (
             f"Not all of the load was answered: {rate_words(asked)} messages/s were due, "
             f"{rate_words(result.messages_per_second)} were answered. Above what a service can do, "
             "its corrected latency grows for as long as that lasts; a lower --rate tells what "
             "it does below."
         )
-    elif _was_held_back(result) and not result.saturated:
+    elif _was_held_back(result):
         yield (
             "Messages had to wait before they could be sent, for the connections were waiting "
             "for replies: the corrected latency has that wait, as the users of a service have it."
@@ -103,12 +114,13 @@ def _was_held_back(result: Result) -> bool:
     if result.plan.get("connect_each"):
         uncorrected += result.connect.percentile(99.0)
     own = result.generator.behind > _OWN_SHARE * corrected
-    return 0 < _HELD_BACK * uncorrected <= corrected and not own
+    much = corrected - uncorrected >= _HELD_BACK_SECONDS
+    return much and 0 < _HELD_BACK * uncorrected <= corrected and not own
 
 
 def _errors(result: Result) -> Iterator[str]:
     if result.errors and not result.messages and result.connected:
         yield "Not one request got a right reply."
     for kind in result.errors:
-        if kind in _BY_ERROR:
+        if kind in _BY_ERROR and not (kind == "unsent" and _AWAY & set(result.errors)):
             yield _BY_ERROR[kind]

@@ -70,6 +70,9 @@ def bench(
     from ..bench.run import run
     from ..bench.thresholds import missed
 
+    if html is not None:  # found out now if it cannot be, and not when there is much to lose
+        from ..bench.report import html_of
+
     # Whatever is wrong is told before the load, not after.
     for path in (save, html):
         if path is not None:
@@ -94,8 +97,6 @@ def bench(
                 _summary(result, comparison, fail_if, failed)
         finally:
             if html is not None:
-                from ..bench.report import html_of
-
                 page = html_of(result, comparison=comparison, thresholds=fail_if, missed=failed)
                 saving.save(html, page)
     return _outcome(result, failed)

@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 from . import amounts
 from .columns import fit, width_of
-from .documents import STATES, Document, Durations, LimitUse, clean
+from .documents import Document, Durations, LimitUse, clean
 from .view import View
 
 __all__ = ["Piece", "Row", "curve", "summary"]
 
 _GAP = "  "
 _BARS = "▁▂▃▄▅▆▇█"
+# States, the one that matters most first.
+_TOLD = ("blocked", "waiting", "own-thread", "loop", "idle", "opening", "closing")
 
 # Shares of a limit from which on it is worth a look, and a worry.
 _NEAR, _FULL = 0.75, 0.95
@@ -138,11 +140,16 @@ def _traffic(document: Document) -> Row:
 
 def _curve(view: View, width: int) -> Row:
     rates = list(view.rates)
-    highest = max(rates, default=0.0)
-    word = f"at most {amounts.rate(highest)}/s"
-    cells = min(width - _LABEL - len(_GAP) - len(word), 120)
-    groups = [[Piece(curve(rates, cells), "curve")]] if cells >= 8 else []
-    return Row(4, "curve", [*groups, [Piece(word, "dim")]])
+    widest = max((len(_at_most([rate])) for rate in rates), default=len(_at_most(())))
+    cells = min(width - _LABEL - len(_GAP) - widest, 120)
+    if cells < 8:
+        return Row(4, "curve", [[Piece(_at_most(rates), "dim")]])
+    shown = rates[-cells:]  # what the words are about, too: else a bar's height means nothing
+    return Row(4, "curve", [[Piece(curve(shown, cells), "curve")], [Piece(_at_most(shown), "dim")]])
+
+
+def _at_most(rates: Sequence[float]) -> str:
+    return f"at most {amounts.rate(max(rates, default=0.0))}/s"
 
 
 def curve(values: Sequence[float], cells: int) -> str:
@@ -181,6 +188,7 @@ def _durations(name: str, durations: Durations) -> list[Piece]:
 
 def _clients(document: Document) -> Row:
     groups = [[Piece(str(document.total), "strong")]]
+    # Where there is no room for all, the last ones are left out.
     for state in sorted(document.states, key=_state_rank):
         number = document.states[state]
         if number or state in ("idle", "loop", "own-thread", "blocked"):
@@ -190,7 +198,7 @@ def _clients(document: Document) -> Row:
 
 
 def _state_rank(state: str) -> int:
-    return STATES.index(state) if state in STATES else len(STATES)
+    return _TOLD.index(state) if state in _TOLD else len(_TOLD)
 
 
 def _threads(document: Document) -> Row:
