@@ -428,3 +428,16 @@ def test_nothing_more_is_answered_of_a_connection_that_has_been_dismissed(servin
         peer.say(b"".join(head(b"GET /%d HTTP/1.1" % n, HOST) for n in range(20)))
         wait_for(ended)
     assert asked == ["/0"]
+
+
+def test_what_is_malformed_is_told_in_words_alone(speaking: Speaking) -> None:
+    answer = only(say(speaking(), head(b"GET /\xd9\xa1 HTTP/1.1", HOST)))
+    assert answer.status == 400
+    assert answer.json() == {"error": "malformed request: illegal request line"}
+
+
+def test_many_small_headers_are_a_large_head(speaking: Speaking) -> None:
+    """With names and values alone counted: three times as much is let in."""
+    lines = [b"X: a"] * (MAX_HEAD // 5)
+    answer = only(say(speaking(), head(b"GET / HTTP/1.1", HOST, *lines)))
+    assert answer.status == 431

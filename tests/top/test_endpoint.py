@@ -64,6 +64,11 @@ def test_addresses_that_are_not(text: str) -> None:
     assert caught.value.address == text
 
 
+def test_an_address_with_a_path_is_told_what_is_wrong_with_it() -> None:
+    with pytest.raises(threadwire.AddressError, match=r"it has a path, .*http://HOST:PORT"):
+        parse_admin_url("http://127.0.0.1:9180/metrics")
+
+
 def test_a_ca_is_for_tls() -> None:
     with pytest.raises(threadwire.UsageError, match="ca is for https"):
         Endpoint(parse_admin_url("localhost:1"), ca="file.pem")

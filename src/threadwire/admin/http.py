@@ -212,7 +212,7 @@ class _Conversation:
         except h11.RemoteProtocolError as error:
             if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
                 raise _head_too_large() from None
-            problem = str(error)[:_MOST_ECHOED]
+            problem = str(error).partition(": bytearray(")[0][:_MOST_ECHOED]
             raise HttpError(error.error_status_hint, f"malformed request: {problem}") from None
 
     def _receive(self) -> bool:

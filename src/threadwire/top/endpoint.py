@@ -80,6 +80,8 @@ def parse_admin_url(text: str) -> Address:
         scheme, rest = "http", scheme
     if scheme in _SCHEMES:
         scheme, rest = _SCHEMES[scheme], rest.removesuffix("/")
+        if "/" in rest:
+            raise AddressError(text, f"it has a path, which is not wanted here; {_FORMS}")
     elif scheme != "unix":
         raise AddressError(text, f"unknown scheme {scheme!r}; {_FORMS}")
     try:
