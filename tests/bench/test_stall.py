@@ -20,13 +20,14 @@ from threadwire.bench.run import run
 
 from .services import stalling
 
-RATE, STALL, DURATION = 1000.0, 1.0, 2.5
+# Few enough that what has piled up is soon made good, also where the machine is busy.
+RATE, STALL, DURATION = 200.0, 1.0, 2.5
 SLACK = 0.3  # seconds, of a machine that has other things to do; it only ever adds to a wait
 BUCKET = 0.004  # of a percentile, and the gap between two requests
 
 
 def stalled(**options: Any) -> Result:
-    with stalling(at=500, seconds=STALL) as url:
+    with stalling(at=int(RATE / 2), seconds=STALL) as url:
         plan = Plan(url=url, clients=1, warmup=0.0, duration=DURATION, expect=Echo(), **options)
         return run(plan)
 
@@ -45,8 +46,8 @@ def test_the_corrected_percentiles_are_as_predicted() -> None:
     assert result.latency.max >= STALL - 1 / RATE
     # What is not predicted to wait does not.
     assert result.latency.percentile(50) < SLACK
-    # Without the correction the stall is one slow request among thousands.
-    assert result.service.percentile(99.9) < SLACK
+    # Without the correction the stall is one slow request among hundreds.
+    assert result.service.percentile(99) < SLACK
     assert result.service.max >= STALL
     # And it was not the load that was late.
     assert result.generator.behind_max < STALL / 2
@@ -69,11 +70,11 @@ def test_intervals_show_when_it_was() -> None:
 
 
 def test_a_stall_at_the_end_does_not_hide() -> None:
-    with stalling(at=200, seconds=STALL) as url:
+    with stalling(at=int(RATE / 5), seconds=STALL) as url:
         plan = Plan(url=url, clients=1, warmup=0.0, rate=RATE, duration=0.5, expect=Echo())
         result = run(plan)
     assert not result.errors
-    assert result.latency.count == pytest.approx(500, abs=2)
-    assert result.messages < 300, "they came too late to count for the rate"
+    assert result.latency.count == pytest.approx(RATE / 2, abs=2)
+    assert result.messages < 0.3 * RATE, "they came too late to count for the rate"
     assert result.latency.max >= STALL
     assert result.latency.percentile(50) > STALL / 2
